@@ -1,0 +1,81 @@
+"""What is outside: warehouse, landing folder, lake, ledger, tracking, compute. One profile selects them all.
+
+The resources have no configuration of their own: each reads `Settings` when it is used, so that no address or secret
+ever becomes run config, and one environment variable (`ML_PLATFORM_HOME`) moves everything at once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ml_platform.contracts import FeatureTable
+from ml_platform.features.store import FeatureStore
+from ml_platform.lake import PartitionedTable
+from ml_platform.landing.files import LandingFolder
+from ml_platform.registry.ledger import Ledger
+from ml_platform.settings import Settings
+from ml_platform.tracking.mlflow import Tracking
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
+from resources.compute import LocalCompute
+from resources.dbt import Dbt
+
+
+class LandingResource(dg.ConfigurableResource):
+    """The folder where files land."""
+
+    def folder(self) -> LandingFolder:
+        return LandingFolder(Settings.from_env().landing)
+
+
+class WarehouseResource(dg.ConfigurableResource):
+    """The warehouse of the profile. DuckDB is one file and one process at a time: every use takes its lock."""
+
+    def open(self) -> DuckDBWarehouse:
+        return DuckDBWarehouse(Settings.from_env().warehouse)
+
+
+class LakeResource(dg.ConfigurableResource):
+    """Published Parquet, readable by anyone at any time: features, training sets, bundles, predictions."""
+
+    def features(self, tables: Mapping[str, FeatureTable]) -> FeatureStore:
+        return FeatureStore(Settings.from_env().lake, tables)
+
+    def training_sets(self, model: str) -> PartitionedTable:
+        return PartitionedTable(Settings.from_env().lake / "training_sets", model)
+
+    def predictions(self, model: str) -> PartitionedTable:
+        return PartitionedTable(Settings.from_env().lake / "predictions", model)
+
+    def models(self, model: str) -> Path:
+        """The folder of a model's job files and bundles."""
+        return Settings.from_env().lake / "models" / model
+
+
+class LedgerResource(dg.ConfigurableResource):
+    """The append-only record of versions, verdicts and promotions."""
+
+    def open(self) -> Ledger:
+        return Ledger(Settings.from_env().ledger_url)
+
+
+class TrackingResource(dg.ConfigurableResource):
+    """MLflow: one run per training attempt, and the registry as the ledger's projection."""
+
+    def open(self) -> Tracking:
+        settings = Settings.from_env()
+        return Tracking(settings.tracking_uri, settings.mlflow_artifacts)
+
+
+def build_resources() -> dict[str, Any]:
+    """Every resource the assets name."""
+    return {
+        "landing": LandingResource(),
+        "warehouse": WarehouseResource(),
+        "lake": LakeResource(),
+        "ledger": LedgerResource(),
+        "tracking": TrackingResource(),
+        "compute": LocalCompute(),
+        "dbt": Dbt(),
+    }

@@ -1,0 +1,1 @@
+"""What reacts. Empty for now: landing, freshness, drift, promotion and failure sensors come to stand here."""

@@ -25,10 +25,12 @@ HIGHER_IS_BETTER: Mapping[Metric, bool] = {"auc": True, "average_precision": Tru
 class Label:
     """What is predicted: a SQL file that returns (entity…, as_of, label 0/1), and when its answer is final.
 
-    The file is given `as_ofs` (Mondays) and `cutoff`; it may read only what landed before the cutoff.
+    The file is given `as_ofs` (Mondays) and `cutoff`; it may read only what landed before the cutoff. `reads` names the
+    marts it reads, for the lineage.
     """
 
     sql: Path
+    reads: tuple[str, ...] = ()
     horizon_days: int = 28
     lateness_days: int = 7
 

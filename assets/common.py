@@ -1,0 +1,45 @@
+"""What the assets of a model's life cycle share: their names and how they are shown."""
+
+from typing import Any
+
+import dagster as dg
+
+from ml_platform.training.spec import ModelSpec
+
+
+def model_key(spec: ModelSpec, stage: str) -> dg.AssetKey:
+    """`models/<name>/<stage>`."""
+    return dg.AssetKey(["models", spec.name, stage])
+
+
+def predictions_key(spec: ModelSpec) -> dg.AssetKey:
+    """`predictions/<name>`."""
+    return dg.AssetKey(["predictions", spec.name])
+
+
+def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> dict[str, Any]:
+    """Owner, group, kinds and tags of an asset of this model."""
+    return {
+        "owners": [spec.owner],
+        "group_name": spec.name,
+        "kinds": kinds,
+        "tags": {"stage": stage, "model": spec.name},
+    }
+
+
+def feature_key(table: str) -> dg.AssetKey:
+    """`features/<table>`."""
+    return dg.AssetKey(["features", table])
+
+
+def table_of(rows: list[dict[str, Any]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """Rows as a metadata table; figures with four significant digits."""
+    if not rows:
+        return dg.MetadataValue.text("none")
+    return dg.MetadataValue.table([dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows])
+
+
+def _cell(value: object) -> str | int | float | bool:
+    if isinstance(value, bool | int | str):
+        return value
+    return float(f"{value:.4g}") if isinstance(value, float) else str(value)

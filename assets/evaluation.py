@@ -1,0 +1,92 @@
+"""A candidate on the frozen evaluation set: figures, plots, and one check a gate."""
+
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.common import model_key, shown, table_of
+from assets.partitions import AS_OF_MONDAYS
+from ml_platform.evaluation.plots import evaluation_markdown
+from ml_platform.evaluation.report import evaluate, metrics_table
+from ml_platform.registry.bundles import open_bundle
+from ml_platform.registry.ledger import Ledger
+from ml_platform.registry.records import ModelVersion
+from ml_platform.training.data import feature_matrix
+from ml_platform.training.rehearsal import is_reproducible
+from ml_platform.training.spec import ModelSpec, gate_name
+from resources import LakeResource, LedgerResource
+
+
+def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
+    """`models/<name>/evaluation`: against every baseline and the champion, on Mondays nothing was trained on."""
+    key = model_key(spec, "evaluation")
+
+    @dg.asset(
+        key=key,
+        description=f"Metrics of the candidate of {spec.name} with household-clustered intervals, and the gates' verdict.",
+        deps=[model_key(spec, "candidate"), model_key(spec, "training_set")],
+        partitions_def=AS_OF_MONDAYS,
+        check_specs=[
+            dg.AssetCheckSpec(gate_name(gate), asset=key, description=(type(gate).__doc__ or "").strip())
+            for gate in spec.gates
+        ],
+        **shown(spec, "evaluation", {"python"}),
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource
+    ) -> dg.MaterializeResult:
+        data = lake.training_sets(spec.name).require(context.partition_key)
+        frame = lake.training_sets(spec.name).read(context.partition_key)
+        held_out = frame.filter(pl.col("role") == "evaluate")
+        book = ledger.open()
+        version = _candidate(book, spec, data.metadata["digest"])
+        bundle, champion = open_bundle(Path(version.bundle_uri)), book.champion(spec.name)
+        rival = open_bundle(Path(champion.bundle_uri)) if champion else None
+        with tempfile.TemporaryDirectory() as folder:
+            same = is_reproducible(
+                spec, bundle, Path(data.path), data.metadata["digest"], Path(folder), context.log.info
+            )
+        found = evaluate(
+            spec,
+            frame,
+            artifact_digest=bundle.digest,
+            evaluation_digest=data.metadata["digest"],
+            candidate=bundle.predict(feature_matrix(held_out.to_arrow(), bundle.columns)),
+            champion=rival.predict(feature_matrix(held_out.to_arrow(), rival.columns)) if rival else None,
+            reproducible=same,
+        )
+        book.record_verdict(spec.name, version.version, found.verdict.to_json(), champion.version if champion else None)
+        return dg.MaterializeResult(
+            metadata={
+                "version": version.version,
+                "passed": found.verdict.passed,
+                "champion_judged_against": champion.version if champion else "none",
+                "metrics": table_of(metrics_table(found)),
+                "plots": dg.MetadataValue.md(evaluation_markdown(found)),
+            },
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=gate.name,
+                    passed=gate.passed,
+                    description=gate.explanation,
+                    metadata={"figure": gate.figure, "threshold": gate.threshold},
+                )
+                for gate in found.verdict.gates
+            ],
+        )
+
+    return evaluation
+
+
+def _candidate(book: Ledger, spec: ModelSpec, training_set_digest: str) -> ModelVersion:
+    """The version trained on this very training set by this very spec."""
+    wanted = (training_set_digest, spec.digest())
+    for version in reversed(book.versions(spec.name)):
+        if (version.training_set_digest, version.spec_digest) == wanted:
+            return version
+    raise dg.Failure(
+        f"no candidate of {spec.name} was trained on training set {training_set_digest[:12]}: "
+        f"materialise models/{spec.name}/candidate for this cutoff"
+    )

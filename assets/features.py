@@ -1,0 +1,111 @@
+"""Feature tables: dbt's feature models, checked against their contract and published to the lake, week by week."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from assets.common import feature_key, table_of
+from assets.feature_tables import FEATURE_TABLES
+from assets.partitions import AS_OF_MONDAYS, ONE_RUN
+from ml_platform.calendar import mondays, parse_monday
+from ml_platform.contracts import FeatureTable
+from ml_platform.features.publish import Week, publish_week
+from resources import LakeResource, WarehouseResource
+
+SHOWN_FAILURES = 50
+
+
+def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
+    """The asset `features/<table>`: one published partition an as-of Monday, two blocking checks."""
+    key = feature_key(table.name)
+
+    @dg.asset(
+        key=key,
+        description=table.description,
+        deps=[table.relation.split(".")],
+        owners=[table.owner],
+        group_name="features",
+        kinds={"polars", "parquet", "pandera"},
+        tags={"stage": "features"},
+        metadata={"dagster/column_schema": column_schema(table), "ttl_days": table.ttl_days},
+        partitions_def=AS_OF_MONDAYS,
+        backfill_policy=ONE_RUN,
+        pool="warehouse",
+        check_specs=[
+            dg.AssetCheckSpec("contract", asset=key, blocking=True, description="dtype, bounds, nulls, keys (Pandera)"),
+            dg.AssetCheckSpec(
+                "point_in_time",
+                asset=key,
+                blocking=True,
+                description="a sample, recomputed from raw lines by another query as known at as_of, is equal",
+            ),
+        ],
+    )
+    def feature_table(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, lake: LakeResource
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        keys, store = context.partition_key_range, lake.features(FEATURE_TABLES)
+        days = mondays(parse_monday(keys.start), parse_monday(keys.end))
+        with warehouse.open().session(f"publish {table.name}") as session:
+            weeks = [publish_week(session, store, table, day) for day in days]
+        yield _contract_result(key, weeks)
+        yield _audit_result(key, weeks)
+        kept_aside = [week.as_of.isoformat() for week in weeks if week.published is None]
+        if kept_aside:
+            raise dg.Failure(f"{table.name}: kept aside and not published: {', '.join(kept_aside)}; see the checks")
+        yield dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": sum(week.rows for week in weeks),
+                "partitions": len(weeks),
+                "newest": table_of(
+                    [{"as_of": week.as_of, "rows": week.rows, "digest": week.published.digest} for week in weeks[-5:] if week.published]
+                ),
+            }
+        )
+
+    return feature_table
+
+
+def column_schema(table: FeatureTable) -> dg.TableSchema:
+    """The contract as the UI shows it: type, description with unit and bounds, PII class."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.dtype),
+                description=f"{column.description} [{column.unit}]",
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.bounds()),
+                tags={"pii": column.pii},
+            )
+            for column in table.all_columns()
+        ]
+    )
+
+
+def _contract_result(key: dg.AssetKey, weeks: list[Week]) -> dg.AssetCheckResult:
+    broken = [week for week in weeks if not week.failures.is_empty()]
+    cases = pl.concat([week.failures.with_columns(as_of=pl.lit(week.as_of)) for week in broken]) if broken else None
+    shown = table_of(cases.head(SHOWN_FAILURES).to_dicts()) if cases is not None else table_of([])
+    return dg.AssetCheckResult(
+        check_name="contract",
+        asset_key=key,
+        passed=not broken,
+        metadata={"failing_values": 0 if cases is None else cases.height, "failing_rows": shown},
+    )
+
+
+def _audit_result(key: dg.AssetKey, weeks: list[Week]) -> dg.AssetCheckResult:
+    leaks = [row for week in weeks for row in week.audit.mismatches.head(SHOWN_FAILURES).to_dicts()]
+    return dg.AssetCheckResult(
+        check_name="point_in_time",
+        asset_key=key,
+        passed=not leaks,
+        metadata={
+            "rows_recomputed": sum(week.audit.compared for week in weeks),
+            "mismatches": table_of(leaks[:SHOWN_FAILURES]),
+        },
+    )
+
+
+FEATURE_ASSETS = [build_feature_asset(table) for table in FEATURE_TABLES.values()]

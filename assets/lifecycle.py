@@ -1,0 +1,26 @@
+"""The life cycle of a model: what a `ModelSpec` becomes.
+
+training_set → candidate → evaluation → champion → predictions, the first three keyed by the cutoff, predictions by their
+as-of Monday. A refusal by a gate is a verdict: `evaluation` is there with a red check, and the champion stays.
+"""
+
+from assets.champion import build_champion
+from assets.evaluation import build_evaluation
+from assets.models import MODELS
+from assets.predictions import build_predictions
+from assets.training import build_candidate, build_training_set_asset
+from ml_platform.training.spec import ModelSpec
+
+
+def build_lifecycle(spec: ModelSpec) -> list:
+    """Every asset of one model, in the order data flows."""
+    return [
+        build_training_set_asset(spec),
+        build_candidate(spec),
+        build_evaluation(spec),
+        build_champion(spec),
+        build_predictions(spec),
+    ]
+
+
+LIFECYCLE_ASSETS = [asset for spec in MODELS.values() for asset in build_lifecycle(spec)]

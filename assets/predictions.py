@@ -1,0 +1,57 @@
+"""Predictions: the champion scores the snapshot of a Monday, once, whatever how often it is asked."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from assets.common import feature_key, model_key, predictions_key, shown, table_of
+from assets.feature_tables import FEATURE_TABLES
+from assets.partitions import AS_OF_MONDAYS
+from ml_platform.calendar import parse_monday
+from ml_platform.evaluation.plots import distribution_markdown
+from ml_platform.predictions import contract, population_table, predict, top_rows
+from ml_platform.registry.bundles import open_bundle
+from ml_platform.training.spec import ModelSpec
+from resources import LakeResource, LedgerResource
+
+
+def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
+    """`predictions/<name>`: published only when its contract holds; each row names version, features and digest."""
+    key = predictions_key(spec)
+
+    @dg.asset(
+        key=key,
+        description=f"Weekly scores by the champion. {spec.description}",
+        deps=[model_key(spec, "champion"), *(feature_key(table) for table in spec.tables)],
+        partitions_def=AS_OF_MONDAYS,
+        check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True, description="What a prediction promises")],
+        **shown(spec, "predictions", {"polars", "parquet"}),
+    )
+    def predictions(
+        context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource
+    ) -> dg.MaterializeResult:
+        as_of, store = parse_monday(context.partition_key), lake.features(FEATURE_TABLES)
+        champion = ledger.open().champion(spec.name)
+        if champion is None:
+            raise dg.Failure(f"{spec.name} has no champion: materialise models/{spec.name}/champion")
+        frame = predict(spec, open_bundle(Path(champion.bundle_uri)), champion.version, store, as_of)
+        promise, table = contract(spec, population_table(spec, store)), lake.predictions(spec.name)
+        outcome = promise.check(frame)
+        staged = table.stage(context.partition_key, frame, {"model_version": str(champion.version)})
+        if not outcome.passed:
+            aside = table.set_aside(staged, "contract")
+            raise dg.Failure(f"predictions break their contract; kept aside at {aside}")
+        published = table.publish(staged)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(published.digest),
+            metadata={
+                "dagster/row_count": published.rows,
+                "model_version": champion.version,
+                "path": dg.MetadataValue.path(str(published.path)),
+                "highest": table_of(top_rows(spec, frame)),
+                "distribution": dg.MetadataValue.md(distribution_markdown(frame["score"].to_numpy())),
+            },
+            check_results=[dg.AssetCheckResult(check_name="contract", passed=True)],
+        )
+
+    return predictions

@@ -1,0 +1,53 @@
+"""Landed files become raw tables: one asset a table, one partition a landing day, one transaction a delivery."""
+
+import dagster as dg
+
+from assets.partitions import LANDING_DAYS, ONE_RUN
+from ml_platform.calendar import parse_day
+from ml_platform.landing.loading import create_raw, demand_every_day, load_all
+from ml_platform.landing.tables import RAW_TABLES, RawTable
+from ml_platform.warehouse.base import quote
+from resources import LandingResource, WarehouseResource
+
+
+def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
+    """The asset `raw/<table>`: loads the deliveries of its landing days, each exactly once."""
+
+    @dg.asset(
+        key=["raw", table.name],
+        description=table.description,
+        owners=[table.owner],
+        group_name="raw",
+        kinds={"parquet", "duckdb"},
+        tags={"stage": "raw"},
+        partitions_def=LANDING_DAYS,
+        backfill_policy=ONE_RUN,
+        pool="warehouse",
+        metadata={"dagster/table_name": table.relation, "key": ", ".join(table.key), "cadence": table.cadence},
+    )
+    def raw_table(
+        context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        keys = context.partition_key_range
+        first, last = parse_day(keys.start), parse_day(keys.end)
+        deliveries = landing.folder().deliveries(table.name, first, last)
+        demand_every_day(table, deliveries, first, last)
+        with warehouse.open().session(f"load {table.relation}") as session:
+            create_raw(session)
+            outcomes = load_all(session, table, deliveries)
+            rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
+        loaded = [outcome for outcome in outcomes if outcome.loaded]
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": rows,
+                "rows_loaded": sum(outcome.rows for outcome in loaded),
+                "deliveries_loaded": len(loaded),
+                "deliveries_already_there": len(outcomes) - len(loaded),
+                "closed_days": sum(delivery.closed for delivery in deliveries),
+            }
+        )
+
+    return raw_table
+
+
+RAW_ASSETS = [build_raw_asset(table) for table in RAW_TABLES.values()]

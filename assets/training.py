@@ -1,0 +1,114 @@
+"""From features to a trained candidate: the training set of a cutoff, and the worker that learns from it."""
+
+import subprocess
+from dataclasses import replace
+
+import dagster as dg
+
+from assets.common import feature_key, model_key, shown, table_of
+from assets.feature_tables import FEATURE_TABLES
+from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
+from ml_platform.calendar import parse_monday
+from ml_platform.registry.bundles import open_bundle
+from ml_platform.settings import REPOSITORY
+from ml_platform.training.job import TrainingJob, write_job
+from ml_platform.training.sets import build_training_set, summary_rows
+from ml_platform.training.spec import ModelSpec
+from resources import LakeResource, LedgerResource, LocalCompute, TrackingResource, WarehouseResource
+
+
+def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
+    """`models/<name>/training_set`: mature labels joined point-in-time to features, nothing landed on or after the cutoff."""
+    features = [dg.AssetDep(feature_key(table), partition_mapping=HISTORY) for table in spec.tables]
+    marts = [dg.AssetDep(["marts", mart], partition_mapping=WEEK_BEFORE) for mart in spec.label.reads]
+
+    @dg.asset(
+        key=model_key(spec, "training_set"),
+        description=f"Rows that {spec.name} learns from and is judged on, as known before the cutoff. {spec.description}",
+        deps=[*features, *marts],
+        partitions_def=AS_OF_MONDAYS,
+        pool="warehouse",
+        **shown(spec, "training_set", {"polars", "parquet"}),
+    )
+    def training_set(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, lake: LakeResource
+    ) -> dg.MaterializeResult:
+        cutoff = parse_monday(context.partition_key)
+        mondays = list(spec.split.roles(cutoff, spec.label))
+        with warehouse.open().session(f"labels of {spec.name}") as session:
+            labels = session.read(spec.label.sql.read_text(), {"as_ofs": mondays, "cutoff": cutoff})
+        built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), lake.training_sets(spec.name))
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(built.digest),
+            metadata={
+                "dagster/row_count": built.published.rows,
+                "digest": built.digest,
+                "path": dg.MetadataValue.path(str(built.published.path)),
+                "rows_by_monday": table_of(summary_rows(built)),
+            },
+        )
+
+    return training_set
+
+
+def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
+    """`models/<name>/candidate`: a bundle trained in a worker process, registered as a version, tracked as one attempt."""
+
+    @dg.asset(
+        key=model_key(spec, "candidate"),
+        description=f"The {spec.trainer.kind} bundle of {spec.name} trained on the cutoff's training set.",
+        deps=[model_key(spec, "training_set")],
+        partitions_def=AS_OF_MONDAYS,
+        **shown(spec, "candidate", {spec.trainer.kind, "mlflow"}),
+    )
+    def candidate(
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        compute: LocalCompute,
+        tracking: TrackingResource,
+        ledger: LedgerResource,
+    ) -> dg.MaterializeResult:
+        cutoff = parse_monday(context.partition_key)
+        data = lake.training_sets(spec.name).require(context.partition_key)
+        folder = lake.models(spec.name)
+        job = TrainingJob.from_spec(spec, data.path, data.metadata["digest"], folder)
+        job = replace(job, output=str(folder / job.digest()[:16]))
+        with tracking.open().attempt(
+            spec.name, run_id=context.run_id, params=job.parameters(), data_digest=job.data_digest, git_commit=_commit()
+        ) as attempt:
+            compute.train(context, write_job(job, folder / "jobs" / f"{job.digest()[:16]}.json"))
+            bundle = open_bundle(folder / job.digest()[:16])
+            attempt.log_bundle(bundle)
+        version = ledger.open().register(
+            spec.name,
+            bundle_digest=bundle.digest,
+            bundle_uri=str(bundle.path),
+            cutoff=cutoff,
+            training_set_digest=job.data_digest,
+            spec_digest=job.spec_digest,
+            run_id=context.run_id,
+            tracking_run_id=attempt.run_id,
+        )
+        context.instance.add_run_tags(context.run_id, {f"mlflow/{spec.name}": attempt.run_id})
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(bundle.digest),
+            metadata={
+                "version": version.version,
+                "digest": bundle.digest,
+                "bundle": dg.MetadataValue.path(str(bundle.path)),
+                "rounds": bundle.report["rounds"],
+                "mlflow_run": attempt.url or attempt.run_id,
+                "importance": table_of(
+                    [{"feature": name, "gain": gain} for name, gain in bundle.json("importance.json")["gain"].items()]
+                ),
+                **{f"log_loss_{role}": loss for role, loss in bundle.report["log_loss"].items()},
+            },
+        )
+
+    return candidate
+
+
+def _commit() -> str:
+    """The commit this code is at, or `unknown` outside a checkout (an image has its own tag for that)."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,72 @@
+"""Batch predictions: the champion scores everyone the newest snapshot knows, and every row says what it rests on."""
+
+import hashlib
+from datetime import date, timedelta
+
+import polars as pl
+
+from ml_platform.contracts import Column, FeatureTable
+from ml_platform.errors import PlatformError
+from ml_platform.features.store import FeatureStore
+from ml_platform.registry.bundles import Bundle
+from ml_platform.training.data import feature_matrix
+from ml_platform.training.spec import ModelSpec
+
+
+class SnapshotMissing(PlatformError):
+    """The feature partition that should be scored is not published."""
+
+
+def contract(spec: ModelSpec, population: FeatureTable) -> FeatureTable:
+    """What a prediction table promises: [entity…, as_of, score, model_version, feature_as_of, data_digest]."""
+    stated = (
+        Column("score", pl.Float64, f"Calibrated probability: {spec.description}", "probability", lower=0.0, upper=1.0),
+        Column("model_version", pl.Int64, "Version in the ledger of the champion that scored", "version", lower=1),
+        Column("feature_as_of", pl.Date, "Monday of the feature rows that were scored", "day"),
+        Column("data_digest", pl.String, "Digest over the published feature partitions", "SHA-256"),
+    )
+    return FeatureTable(
+        name=spec.name,
+        entity=spec.entity,
+        columns=stated,
+        description=f"Weekly predictions of {spec.name}",
+        owner=spec.owner,
+        relation=population.relation,
+        ttl_days=population.ttl_days,
+    )
+
+
+def population_table(spec: ModelSpec, store: FeatureStore) -> FeatureTable:
+    """The feature table whose rows are scored: the one keyed by the model's own entity."""
+    for name in spec.tables:
+        if store.contract(name).entity == spec.entity:
+            return store.contract(name)
+    raise PlatformError(
+        f"no feature table of {spec.name} has the key {spec.entity}",
+        where=f"ModelSpec {spec.name}.entity",
+        next_step="name a feature of a table with that key",
+    )
+
+
+def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, as_of: date) -> pl.DataFrame:
+    """Scores every entity of the snapshot: [n_entities, key + score + origin], sorted by key.
+
+    Raises SnapshotMissing when a feature table has no partition for `as_of`.
+    """
+    population = population_table(spec, store)
+    digests = []
+    for name in spec.tables:
+        published = store.table(name).published(as_of.isoformat())
+        if published is None:
+            raise SnapshotMissing(
+                f"features/{name} has no partition {as_of}", next_step=f"mlp run 'key:features/{name}'"
+            )
+        digests.append(published.digest)
+    keys = store.table(population.name).read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
+    frame = store.join(keys, spec.features, timedelta(days=spec.feature_ttl_days))
+    return keys.with_columns(
+        pl.Series("score", bundle.predict(feature_matrix(frame.to_arrow(), bundle.columns)), dtype=pl.Float64),
+        pl.lit(version, dtype=pl.Int64).alias("model_version"),
+        pl.lit(as_of).alias("feature_as_of"),
+        pl.lit(hashlib.sha256("".join(digests).encode()).hexdigest()).alias("data_digest"),
+    )

@@ -1,0 +1,237 @@
+"""A bundle: one trained model as a folder of plain files that either verifies whole or is not loaded at all.
+
+Invariants: a bundle holds exactly the files named here, and none of them can carry code (UBJ, JSON, Parquet: no
+pickles); its manifest gives each file's SHA-256 and is written last; the folder is made aside and renamed into place,
+so a bundle is either not there or whole. Loading denies by default: a file that is unknown, missing, a link, or
+differs by one bit refuses the bundle, and what is used is checked again as it is read. Nothing in a bundle depends on
+the clock or on where it lies: `digest` is the identity of the model, and the same training gives the same digest.
+
+Raise FORMAT_VERSION when the files or their meaning change, and keep reading the older versions.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml_platform.errors import PlatformError
+from ml_platform.killpoints import kill_point
+from ml_platform.training.calibration import Calibration
+from ml_platform.training.job import column_of
+from ml_platform.training.trainers import trainer_module
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL, CALIBRATION, FEATURES, REPORT = "model.ubj", "calibration.json", "features.json", "report.json"
+CURVES, IMPORTANCE, EVALUATION_SCORES = "curves.parquet", "importance.json", "evaluation_scores.parquet"
+FILES = frozenset({MODEL, CALIBRATION, FEATURES, REPORT, CURVES, IMPORTANCE, EVALUATION_SCORES})
+
+
+class BundleMissing(PlatformError):
+    """There is no bundle at the path."""
+
+
+class BundleCorrupt(PlatformError):
+    """What lies at the path is not the bundle its manifest describes; nothing of it is loaded."""
+
+
+class BundleTooNew(PlatformError):
+    """The bundle was written in a newer format than this version of the platform reads."""
+
+
+class BundleConflict(PlatformError):
+    """Another bundle already lies at the path; bundles are never overwritten."""
+
+
+class BundleNotWritten(PlatformError):
+    """The files could not be written (a full disk, no permission); nothing is left at the path."""
+
+
+class FeaturesDoNotFit(PlatformError):
+    """The matrix given to predict has another shape, or values the model was never trained to read."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. `files` maps each file's name to its SHA-256; `digest` is over all of them."""
+
+    path: Path
+    digest: str
+    files: Mapping[str, str]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, verified as they are read. Raises BundleCorrupt."""
+        content = _content(self.path / name)
+        if hashlib.sha256(content).hexdigest() != self.files[name]:
+            raise _corrupt(self.path, f"{name} differs from the manifest")
+        return content
+
+    def json(self, name: str) -> Any:
+        """The parsed content of one JSON file."""
+        return json.loads(self.read(name))
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What the training says of itself: model, trainer, digests, rounds, losses, rows by role, rehearsal."""
+        return self.json(REPORT)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """References (`table:column`) of the model's features, in the order of the matrix's columns."""
+        return tuple(self.json(FEATURES)["features"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The same features as training sets name their columns: `table__column`."""
+        return tuple(column_of(reference) for reference in self.features)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        try:
+            return Calibration.from_json(self.json(CALIBRATION))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _corrupt(self.path, f"{CALIBRATION} is not a calibration: {error}") from error
+
+    @cached_property
+    def _model(self) -> bytes:
+        return self.read(MODEL)
+
+    def predict_raw(self, features: np.ndarray) -> np.ndarray:
+        """The model's scores before calibration: [n_rows] float32 in [0, 1], for features [n_rows, n_features] float32.
+
+        NaN is a missing value. Raises FeaturesDoNotFit.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.features) or features.dtype != np.float32:
+            raise FeaturesDoNotFit(
+                f"the model takes float32 [n_rows, {len(self.features)}], not {features.dtype} {list(features.shape)}",
+                where=self.path,
+                next_step="build the matrix with training.data.feature_matrix(table, bundle.columns)",
+            )
+        if np.isinf(features).any():
+            column = self.features[int(np.isinf(features).any(axis=0).argmax())]
+            raise FeaturesDoNotFit("a feature is infinite", where=column, next_step="mend the feature's SQL")
+        if not len(features):
+            return np.empty(0, dtype=np.float32)
+        return trainer_module(self.report["trainer"]["kind"]).predict(self._model, features)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities: [n_rows] float64 in [0, 1], for features [n_rows, n_features] float32."""
+        return self.calibration.apply(self.predict_raw(features))
+
+
+def write_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+    """Writes the files as a bundle at `folder`, whole or not at all.
+
+    The same content already there is left alone. Raises BundleConflict when something else is, BundleNotWritten when
+    the disk refuses.
+    """
+    if set(files) != FILES:
+        raise BundleNotWritten(f"a bundle has exactly the files {sorted(FILES)}, given {sorted(files)}", where=folder)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "digest": _digest(digests),
+        "files": {name: {"sha256": digests[name], "bytes": len(files[name])} for name in sorted(files)},
+    }
+    aside: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".aside", dir=folder.parent))
+        aside.chmod(0o755)
+        for name, content in files.items():
+            _write_durably(aside / name, content)
+        kill_point("bundle.files_written")
+        _write_durably(aside / MANIFEST, (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode())
+        kill_point("bundle.manifest_written")
+        if not folder.exists():
+            aside.rename(folder)
+            kill_point("bundle.visible")
+            return open_bundle(folder)
+    except OSError as error:
+        if not folder.exists():
+            raise BundleNotWritten(
+                f"the bundle could not be written: {error.strerror}",
+                where=folder,
+                next_step="make room or mend the permissions, then train again",
+            ) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    there = open_bundle(folder)
+    if there.digest != manifest["digest"]:
+        raise BundleConflict(
+            f"another bundle ({there.digest[:12]}) already lies here; this one is {manifest['digest'][:12]}",
+            where=folder,
+            next_step="give the new bundle a folder of its own",
+        )
+    return there
+
+
+def open_bundle(path: Path) -> Bundle:
+    """The bundle at `path`, every byte of it verified. Raises BundleMissing, BundleTooNew or BundleCorrupt."""
+    if not path.is_dir() or path.is_symlink():
+        raise BundleMissing("there is no bundle", where=path, next_step="materialise the model's candidate")
+    there = {entry.name for entry in os.scandir(path)}
+    if MANIFEST not in there:
+        raise _corrupt(path, f"it has no {MANIFEST}")
+    try:
+        manifest = json.loads(_content(path / MANIFEST))
+        version, digest = int(manifest["format_version"]), str(manifest["digest"])
+        if version > FORMAT_VERSION:
+            raise BundleTooNew(
+                f"the bundle has format version {version}, this platform reads up to {FORMAT_VERSION}",
+                where=path,
+                next_step="upgrade the platform",
+            )
+        stated = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in manifest["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _corrupt(path, f"its manifest cannot be read: {error!r}") from error
+    if version < 1 or set(stated) != FILES:
+        raise _corrupt(path, f"its manifest names the files {sorted(stated)} in format version {version}")
+    if there != FILES | {MANIFEST}:
+        raise _corrupt(path, f"files are missing or unknown: {sorted(there ^ (FILES | {MANIFEST}))}")
+    for name, (sha256, size) in stated.items():
+        content = _content(path / name)
+        if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+            raise _corrupt(path, f"{name} differs from the manifest")
+    files = {name: sha256 for name, (sha256, _) in stated.items()}
+    if digest != _digest(files):
+        raise _corrupt(path, "its digest is not that of its files")
+    return Bundle(path, digest, files)
+
+
+def set_aside(path: Path) -> Path:
+    """Moves what lies at `path` out of the way, for a look, under a hidden name nobody reads; returns where it is
+    now."""
+    graveyard = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".corrupt", dir=path.parent))
+    return path.rename(graveyard / path.name)
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode()).hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of a regular file. A link, a folder or a device in a bundle is refused."""
+    if path.is_symlink() or not path.is_file():
+        raise _corrupt(path.parent, f"{path.name} is not a regular file")
+    return path.read_bytes()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _corrupt(path: Path, what: str) -> BundleCorrupt:
+    return BundleCorrupt(f"the bundle is refused: {what}", where=path, next_step="set the folder aside and train again")

@@ -1,0 +1,342 @@
+"""The ledger: which version of a model is champion, who made it so, why, and on what evidence.
+
+Concept: a model has versions (one per artifact digest), verdicts on them, and entries. Entries are numbered 1, 2, 3, …
+per model, and the newest one names the champion; nothing else does. MLflow only mirrors it.
+
+Invariants:
+- Append-only: rows are added, never changed or removed; triggers in the database refuse it to everyone.
+- Compare-and-set: an entry is inserted under the number after the entry its author saw. (model, seq) is the primary
+  key, so of several authors who saw the same entry exactly one succeeds; the others get a PromotionConflict.
+- An entry is one committed transaction: a process killed at any moment leaves all of it or nothing.
+
+SQLite (write-ahead log, bounded wait for the one writer) and PostgreSQL, by URL. No connection outlives a call, so a
+ledger may be carried over a fork.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+
+from ml_platform.errors import ConfigurationError
+from ml_platform.killpoints import kill_point
+from ml_platform.registry.migrations import LATEST, migrate, schema_version
+from ml_platform.registry.records import (
+    Action,
+    Entry,
+    LedgerUnavailable,
+    ModelVersion,
+    PromotionConflict,
+    RecordedVerdict,
+    UnknownVersion,
+    VerdictRejected,
+    Waiver,
+    canonical_json,
+)
+
+BUSY_WAIT_MILLISECONDS = 10_000
+POSTGRESQL_WRITER_LOCK = 0x6D6C706C  # "mlpl": one writer at a time, as SQLite has it by nature
+
+_schema = sa.MetaData()
+_versions = sa.Table(
+    "versions",
+    _schema,
+    *(sa.Column(name, sa.Text) for name in ("model", "bundle_digest", "bundle_uri", "cutoff", "training_set_digest")),
+    *(sa.Column(name, sa.Text) for name in ("spec_digest", "run_id", "tracking_run_id", "registered_at")),
+    sa.Column("version", sa.Integer),
+)
+_verdicts = sa.Table(
+    "verdicts",
+    _schema,
+    *(sa.Column(name, sa.Text) for name in ("model", "digest", "body", "recorded_at")),
+    *(sa.Column(name, sa.Integer) for name in ("version", "seq", "champion_version")),
+)
+_entries = sa.Table(
+    "entries",
+    _schema,
+    *(sa.Column(name, sa.Text) for name in ("model", "action", "who", "reason", "evidence_digest", "waivers")),
+    *(sa.Column(name, sa.Integer) for name in ("seq", "from_version", "to_version")),
+    sa.Column("recorded_at", sa.Text),
+)
+
+
+class Ledger:
+    """Opens the ledger at a SQLAlchemy URL (`sqlite:///path` or `postgresql+psycopg2://…`), made or migrated as needed.
+
+    Raises LedgerTooNew, LedgerUnavailable, or ConfigurationError for a URL or driver that cannot serve. Instants are
+    UTC; `clock` says what is written as the time of an entry.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        try:
+            self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        except (ArgumentError, ModuleNotFoundError) as error:
+            raise ConfigurationError(
+                f"the ledger's URL cannot be used: {error}",
+                where="ML_PLATFORM_LEDGER_URL",
+                next_step="use sqlite:///path, or postgresql+psycopg2://… with that driver installed",
+            ) from None
+        self.where = self._engine.url.render_as_string(hide_password=True)
+        self._clock = clock
+        if self._engine.dialect.name == "sqlite":
+            Path(self._engine.url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+            sa.event.listen(self._engine, "connect", _open_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+        elif self._engine.dialect.name != "postgresql":
+            raise ConfigurationError(
+                f"the ledger cannot live in {self._engine.dialect.name}",
+                where="ML_PLATFORM_LEDGER_URL",
+                next_step="use SQLite or PostgreSQL",
+            )
+        with self._reading() as connection:
+            present = schema_version(connection)
+        if present != LATEST:
+            with self._writing() as connection:
+                migrate(connection, self._clock(), self.where)
+
+    def register(
+        self,
+        model: str,
+        *,
+        bundle_digest: str,
+        bundle_uri: str,
+        cutoff: date,
+        training_set_digest: str,
+        spec_digest: str,
+        run_id: str,
+        tracking_run_id: str | None = None,
+    ) -> ModelVersion:
+        """The version of this bundle digest: a new one, or the one it already is (then as it was first registered)."""
+        with self._writing() as connection:
+            of_model = sa.select(_versions).where(_versions.c.model == model)
+            known = connection.execute(of_model.where(_versions.c.bundle_digest == bundle_digest)).one_or_none()
+            if known is not None:
+                return _version(known)
+            version = ModelVersion(
+                model=model,
+                version=len(connection.execute(of_model).all()) + 1,
+                bundle_digest=bundle_digest,
+                bundle_uri=bundle_uri,
+                cutoff=cutoff,
+                training_set_digest=training_set_digest,
+                spec_digest=spec_digest,
+                run_id=run_id,
+                tracking_run_id=tracking_run_id,
+                registered_at=self._clock(),
+            )
+            connection.execute(_versions.insert().values(_row(version)))
+        kill_point("ledger.registered")
+        return version
+
+    def record_verdict(
+        self, model: str, version: int, verdict: Mapping[str, Any], champion_version: int | None
+    ) -> RecordedVerdict:
+        """Keeps a verdict's JSON, given against `champion_version`; the newest one again is a no-op.
+
+        Raises UnknownVersion, and VerdictRejected for a verdict of another artifact or without the words it must have.
+        """
+        judged = self.version(model, version)
+        where = f"verdict on {model} version {version}"
+        try:
+            body = canonical_json(dict(verdict))
+            gates = {gate["name"]: gate["passed"] for gate in verdict["gates"]}
+            artifact = verdict["artifact_digest"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerdictRejected(
+                f"it is not a verdict: {type(error).__name__}: {error}",
+                where=where,
+                next_step="record what ml_platform.evaluation made, unchanged",
+            ) from None
+        if not gates or len(gates) != len(verdict["gates"]):
+            raise VerdictRejected("it names no gate, or one twice", where=where, next_step="declare each gate once")
+        if artifact != judged.bundle_digest:
+            raise VerdictRejected(
+                f"it is of artifact {artifact}, the version is {judged.bundle_digest}",
+                where=where,
+                next_step="evaluate this version's own bundle",
+            )
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        with self._writing() as connection:
+            newest = self._newest_verdict(connection, model, version)
+            if newest and (newest.digest, newest.champion_version) == (digest, champion_version):
+                return newest
+            recorded = RecordedVerdict(
+                model,
+                version,
+                newest.seq + 1 if newest else 1,
+                digest,
+                champion_version,
+                json.loads(body),
+                self._clock(),
+            )
+            connection.execute(_verdicts.insert().values(_row(recorded) | {"body": body}))
+        return recorded
+
+    def append(
+        self,
+        model: str,
+        action: Action,
+        to_version: int,
+        expected_from: Entry | None,
+        *,
+        who: str,
+        reason: str,
+        evidence_digest: str,
+        waivers: Sequence[Waiver] = (),
+    ) -> Entry:
+        """Makes `to_version` the champion if `expected_from` still is the newest entry (None: there is none yet).
+
+        Only `ml_platform.registry.promotion` calls this: it holds the rules. Raises PromotionConflict, UnknownVersion.
+        """
+        self.version(model, to_version)
+        entry = Entry(
+            model=model,
+            seq=expected_from.seq + 1 if expected_from else 1,
+            action=action,
+            from_version=expected_from.to_version if expected_from else None,
+            to_version=to_version,
+            who=who,
+            reason=reason,
+            evidence_digest=evidence_digest,
+            waivers=tuple(waivers),
+            recorded_at=self._clock(),
+        )
+        row = _row(entry) | {"waivers": canonical_json([waiver.to_json() for waiver in entry.waivers])}
+        try:
+            with self._writing() as connection:
+                connection.execute(_entries.insert().values(row))
+                kill_point("ledger.appending")
+        except IntegrityError:
+            winner = next((e for e in self.history(model) if e.seq == entry.seq), None)
+            if winner is None:
+                raise
+            raise PromotionConflict(winner) from None
+        kill_point("ledger.appended")
+        return entry
+
+    def models(self) -> list[str]:
+        """Every model that has a version, by name."""
+        with self._reading() as connection:
+            return list(connection.scalars(sa.select(_versions.c.model).distinct().order_by(_versions.c.model)))
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """All versions, oldest first."""
+        chosen = sa.select(_versions).where(_versions.c.model == model).order_by(_versions.c.version)
+        with self._reading() as connection:
+            return [_version(row) for row in connection.execute(chosen)]
+
+    def version(self, model: str, version: int) -> ModelVersion:
+        """Raises UnknownVersion."""
+        versions = self.versions(model)
+        for candidate in versions:
+            if candidate.version == version:
+                return candidate
+        known = f"its versions are 1 to {len(versions)}" if versions else "it has none yet"
+        raise UnknownVersion(
+            f"{model} has no version {version}; {known}", where=self.where, next_step="see `mlp models`, or train first"
+        )
+
+    def verdict(self, model: str, version: int) -> RecordedVerdict | None:
+        """The newest verdict on a version."""
+        with self._reading() as connection:
+            return self._newest_verdict(connection, model, version)
+
+    def history(self, model: str) -> list[Entry]:
+        """All entries of a model, oldest first."""
+        chosen = sa.select(_entries).where(_entries.c.model == model).order_by(_entries.c.seq)
+        with self._reading() as connection:
+            return [_entry(row) for row in connection.execute(chosen)]
+
+    def champion(self, model: str) -> ModelVersion | None:
+        """The version that the newest entry names, None before the first promotion."""
+        history = self.history(model)
+        return self.version(model, history[-1].to_version) if history else None
+
+    def evidence(self, entry: Entry) -> RecordedVerdict:
+        """The verdict that an entry rests on."""
+        chosen = sa.select(_verdicts).where(
+            _verdicts.c.model == entry.model,
+            _verdicts.c.version == entry.to_version,
+            _verdicts.c.digest == entry.evidence_digest,
+        )
+        with self._reading() as connection:
+            return _verdict(connection.execute(chosen.order_by(_verdicts.c.seq).limit(1)).one())
+
+    @staticmethod
+    def _newest_verdict(connection: sa.Connection, model: str, version: int) -> RecordedVerdict | None:
+        chosen = sa.select(_verdicts).where(_verdicts.c.model == model, _verdicts.c.version == version)
+        row = connection.execute(chosen.order_by(_verdicts.c.seq.desc()).limit(1)).one_or_none()
+        return None if row is None else _verdict(row)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._reported(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that is the only writer from its first statement on."""
+        with self._reported(), self._engine.connect().execution_options(ledger_writer=True) as connection:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"select pg_advisory_xact_lock({POSTGRESQL_WRITER_LOCK})")
+                yield connection
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", error)).strip()
+            raise LedgerUnavailable(
+                f"the ledger cannot be used: {cause}",
+                where=self.where,
+                next_step="check that the place exists, is writable, has room, and that no process holds it",
+            ) from error
+
+
+def _open_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, DDL included
+    connection.execute(f"pragma busy_timeout = {BUSY_WAIT_MILLISECONDS}")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute("pragma foreign_keys = on")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer that begins as a reader can fail at its first write with no wait at all: take the lock at once.
+    writer = connection.get_execution_options().get("ledger_writer", False)
+    connection.exec_driver_sql("begin immediate" if writer else "begin")
+
+
+def _row(record: ModelVersion | RecordedVerdict | Entry) -> dict[str, Any]:
+    """A record as the text and numbers of its table."""
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in record.__dict__.items()}
+
+
+def _typed(row: sa.Row) -> dict[str, Any]:
+    """A table row with its instants read back."""
+    return {
+        name: datetime.fromisoformat(value) if name.endswith("_at") else value for name, value in row._mapping.items()
+    }
+
+
+def _version(row: sa.Row) -> ModelVersion:
+    return ModelVersion(**_typed(row) | {"cutoff": date.fromisoformat(row.cutoff)})
+
+
+def _verdict(row: sa.Row) -> RecordedVerdict:
+    return RecordedVerdict(**_typed(row) | {"body": json.loads(row.body)})
+
+
+def _entry(row: sa.Row) -> Entry:
+    waivers = tuple(Waiver.from_json(stated) for stated in json.loads(row.waivers))
+    return Entry(**_typed(row) | {"waivers": waivers})

@@ -1,0 +1,114 @@
+"""The ledger's schema, as numbered migrations that are never edited once released.
+
+`schema_version` has one row per applied migration; its highest number is the file's version. Opening a ledger brings
+an older one up to date in one transaction and refuses a newer one. To change the schema, append a migration, and a
+dump of the version before it to the tests.
+
+Append-only is enforced where it cannot be forgotten: triggers refuse update, delete (and PostgreSQL's truncate). On
+SQLite a third trigger refuses to insert over an existing key, because `insert or replace` deletes without firing
+delete triggers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, inspect
+
+from ml_platform.registry.records import LedgerTooNew
+
+REFUSAL = "the ledger is append-only"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """SQL statements that lead from version `number - 1` to `number`, given the dialect's name."""
+
+    number: int
+    statements: Callable[[str], list[str]]
+
+
+def _append_only(dialect: str, table: str, keys: list[tuple[str, ...]]) -> list[str]:
+    """Triggers that refuse to change or remove a row of `table`, or to insert over one of its unique `keys`."""
+    if dialect == "postgresql":
+        return [
+            f"create trigger {table}_append_only before update or delete on {table} "
+            "for each row execute function ledger_append_only()",
+            f"create trigger {table}_no_truncate before truncate on {table} "
+            "for each statement execute function ledger_append_only()",
+        ]
+    taken = " or ".join("(" + " and ".join(f"{column} = new.{column}" for column in key) + ")" for key in keys)
+    refuse = f"begin select raise(abort, '{REFUSAL}'); end"
+    return [
+        f"create trigger {table}_no_update before update on {table} {refuse}",
+        f"create trigger {table}_no_delete before delete on {table} {refuse}",
+        f"create trigger {table}_no_replace before insert on {table} "
+        f"when exists (select 1 from {table} where {taken}) {refuse}",
+    ]
+
+
+def _first(dialect: str) -> list[str]:
+    function = (
+        "create function ledger_append_only() returns trigger language plpgsql as "
+        f"$$ begin raise exception '{REFUSAL}'; end $$"
+    )
+    return [
+        *([function] if dialect == "postgresql" else []),
+        """create table versions (
+            model text not null, version integer not null, bundle_digest text not null, bundle_uri text not null,
+            cutoff text not null, training_set_digest text not null, spec_digest text not null,
+            run_id text not null, tracking_run_id text, registered_at text not null,
+            primary key (model, version), unique (model, bundle_digest))""",
+        """create table verdicts (
+            model text not null, version integer not null, seq integer not null,
+            digest text not null, body text not null, recorded_at text not null,
+            primary key (model, version, seq), foreign key (model, version) references versions (model, version))""",
+        """create table entries (
+            model text not null, seq integer not null, action text not null check (action in ('promote', 'rollback')),
+            from_version integer, to_version integer not null, who text not null, reason text not null,
+            evidence_digest text not null, waivers text not null, recorded_at text not null,
+            primary key (model, seq), foreign key (model, to_version) references versions (model, version))""",
+        *_append_only(dialect, "versions", [("model", "version"), ("model", "bundle_digest")]),
+        *_append_only(dialect, "verdicts", [("model", "version", "seq")]),
+        *_append_only(dialect, "entries", [("model", "seq")]),
+        *_append_only(dialect, "schema_version", [("version",)]),
+    ]
+
+
+def _champion_of_a_verdict(_: str) -> list[str]:
+    # Which champion a version was judged against. Older verdicts do not say: null reads as "against none", so they
+    # lead to a refusal while there is a champion, never to a promotion on evidence about another one.
+    return ["alter table verdicts add column champion_version integer"]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(1, _first), Migration(2, _champion_of_a_verdict))
+LATEST = MIGRATIONS[-1].number
+
+
+def schema_version(connection: Connection) -> int:
+    """The version of the open ledger, 0 for an empty database."""
+    if not inspect(connection).has_table("schema_version"):
+        return 0
+    return connection.exec_driver_sql("select coalesce(max(version), 0) from schema_version").scalar_one()
+
+
+def migrate(connection: Connection, now: datetime, where: str) -> None:
+    """Applies what is missing inside the caller's write transaction. Raises LedgerTooNew."""
+    dialect = connection.dialect.name
+    present = schema_version(connection)
+    if present > LATEST:
+        raise LedgerTooNew(
+            f"the ledger has schema version {present}, this release knows up to {LATEST}",
+            where=where,
+            next_step="use the release that wrote it, or a newer one",
+        )
+    if present == 0:
+        connection.exec_driver_sql(
+            "create table schema_version (version integer primary key, applied_at text not null)"
+        )
+    for migration in MIGRATIONS[present:]:
+        for statement in migration.statements(dialect):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(
+            f"insert into schema_version (version, applied_at) values ({migration.number}, '{now.isoformat()}')"
+        )

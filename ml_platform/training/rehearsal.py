@@ -1,0 +1,37 @@
+"""Rehearsal: train the first rounds again in a fresh process, and compare bits.
+
+A full training records in its bundle the digest of the margins that its first rounds give the rows of the role stop. A
+rehearsal of the same job trains just those rounds elsewhere and writes the same digest; if the two differ, what was
+trained cannot be rebuilt (another thread count, another library, another machine's arithmetic).
+"""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from ml_platform.registry.bundles import Bundle
+from ml_platform.training.compute import Say, run_worker
+from ml_platform.training.job import TrainingJob, write_job
+from ml_platform.training.spec import ModelSpec
+from ml_platform.training.trainers import Rehearsal
+
+
+def write_rehearsal(path: Path, job: TrainingJob, rehearsal: Rehearsal) -> None:
+    """Writes the outcome of a rehearsal, named by the digest of the job that it rehearses; whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside.write_text(json.dumps({"job_digest": job.rehearsed().digest(), **asdict(rehearsal)}, indent=1) + "\n")
+    aside.replace(path)
+
+
+def is_reproducible(
+    spec: ModelSpec, bundle: Bundle, data_path: Path, data_digest: str, folder: Path, say: Say = print
+) -> bool:
+    """Whether a fresh worker process repeats the first rounds of `bundle` to the bit. `folder` takes the job's files.
+
+    False too for a bundle of another job (other data, spec or threads). Raises TrainingFailed when the worker fails.
+    """
+    recorded, outcome = bundle.report["rehearsal"], folder / "rehearsal.json"
+    job = TrainingJob.from_spec(spec, data_path, data_digest, outcome, rehearsal_rounds=recorded["rounds"])
+    run_worker(write_job(job, folder / "job.json"), say)
+    return json.loads(outcome.read_text()) == {"job_digest": bundle.report["job_digest"], **recorded}

@@ -1,0 +1,209 @@
+"""Gradient-boosted trees by XGBoost's native API: histograms on the CPU, log loss, early stopping on the role stop.
+
+Invariants: seed, threads, objective and tree method come from the job and cannot be overridden by parameters, so the
+same job gives the same bytes; the saved model holds exactly the best round's trees; a training that cannot be right (a
+loss that is not finite or explodes, a parameter that XGBoost does not know, a passed deadline) raises TrainingFailed.
+"""
+
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ml_platform.killpoints import kill_point
+from ml_platform.training.data import Rows
+from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training.reporting import Reporter
+from ml_platform.training.spec import Role
+from ml_platform.training.trainers import Fitted, Rehearsal
+
+EXPLODED = 4.0
+"""A stop loss this many times the loss of always saying the training rate means that training diverges."""
+REPORTS_PER_TRAINING = 20
+_DECIDED_BY_THE_JOB = {"objective", "eval_metric", "tree_method", "booster", "device", "seed", "nthread", "verbosity"}
+_SYNONYMS = {"random_state": "seed", "n_jobs": "nthread"}
+
+
+def import_xgboost() -> Any:
+    """The xgboost module, without the scikit-learn that it would import for wrappers nobody here uses (4 CPU
+    seconds)."""
+    hidden = "sklearn" not in sys.modules and "xgboost" not in sys.modules
+    if hidden:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        import xgboost
+    finally:
+        if hidden:
+            del sys.modules["sklearn"]
+    return xgboost
+
+
+def fit(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitted:
+    """Trains until the stop loss has not improved for `early_stopping_rounds`, and keeps the best round's trees."""
+    xgboost = import_xgboost()
+    booster, curves, stop = _boost(job, rows, reporter, job.trainer.rounds, early_stopping=True)
+    rehearsal = _rehearsal(booster, stop, min(job.reproducible_rounds, booster.num_boosted_rounds()))
+    rounds = int(booster.best_iteration) + 1
+    kept = booster[:rounds]
+    gain = kept.get_score(importance_type="gain")
+    return Fitted(
+        model=bytes(kept.save_raw("ubj")),
+        rounds=rounds,
+        curves=curves,
+        importance={reference: float(gain.get(reference, 0.0)) for reference in job.features},
+        rehearsal=rehearsal,
+        library=f"xgboost {xgboost.__version__}",
+    )
+
+
+def rehearse(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Rehearsal:
+    """Trains only the first `rehearsal_rounds` rounds."""
+    if not job.rehearsal_rounds:
+        raise TrainingFailed("a rehearsal needs a number of rounds", where=job.model)
+    booster, _, stop = _boost(job, rows, reporter, job.rehearsal_rounds, early_stopping=False)
+    return _rehearsal(booster, stop, job.rehearsal_rounds)
+
+
+def predict(model: bytes, features: np.ndarray) -> np.ndarray:
+    """Raw scores [n_rows] float32 in [0, 1] of features [n_rows, n_features] float32; NaN is a missing value."""
+    return load_model(model).inplace_predict(features)
+
+
+def load_model(model: bytes) -> Any:
+    """The Booster of UBJ bytes."""
+    booster = import_xgboost().Booster()
+    booster.load_model(bytearray(model))
+    return booster
+
+
+def _boost(
+    job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, rounds: int, early_stopping: bool
+) -> tuple[Any, dict[str, list[float]], Any]:
+    """The booster with every round it trained, the log loss a round of the roles train and stop, and stop's matrix."""
+    xgboost = import_xgboost()
+    names = list(job.features)
+    train = xgboost.QuantileDMatrix(
+        rows["train"].features, label=rows["train"].labels, feature_names=names, nthread=job.threads,
+        max_bin=int(job.trainer.params.get("max_bin", 256)),
+    )  # fmt: skip
+    stop = xgboost.DMatrix(rows["stop"].features, label=rows["stop"].labels, feature_names=names, nthread=job.threads)
+    watch = _watch(job, rows, reporter, rounds)
+    callbacks = [watch]
+    if early_stopping:
+        callbacks.append(xgboost.callback.EarlyStopping(job.trainer.early_stopping_rounds, "logloss", "stop"))
+    history: dict[str, dict[str, list[float]]] = {}
+    with warnings.catch_warnings(record=True) as watch.warnings:
+        warnings.simplefilter("always")
+        try:
+            booster = xgboost.train(
+                _parameters(job), train, rounds, evals=[(train, "train"), (stop, "stop")],
+                evals_result=history, verbose_eval=False, callbacks=callbacks,
+            )  # fmt: skip
+        except xgboost.core.XGBoostError as error:
+            raise TrainingFailed(
+                f"XGBoost refuses the training: {str(error).splitlines()[0]}",
+                where=job.model,
+                next_step="correct the trainer's parameters in the model's spec",
+            ) from error
+    return booster, {role: losses["logloss"] for role, losses in history.items()}, stop
+
+
+def _parameters(job: TrainingJob) -> dict[str, Any]:
+    decided = sorted(name for name in job.trainer.params if _SYNONYMS.get(name, name) in _DECIDED_BY_THE_JOB)
+    if decided:
+        raise TrainingFailed(
+            f"the trainer's parameters set {', '.join(decided)}, which the platform decides",
+            where=job.model,
+            next_step="leave it out; seed and threads (resources.cpu) are fields of the spec",
+        )
+    return {
+        **job.trainer.params,
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "tree_method": "hist",
+        "device": "cpu",
+        "seed": job.seed,
+        "nthread": job.threads,
+    }
+
+
+def _rehearsal(booster: Any, stop: Any, rounds: int) -> Rehearsal:
+    margins = booster.predict(stop, output_margin=True, iteration_range=(0, rounds)).astype("<f4")
+    return Rehearsal(rounds, hashlib.sha256(margins.tobytes()).hexdigest())
+
+
+def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, rounds: int) -> Any:
+    """The callback that reports progress and stops what cannot become a model."""
+    xgboost = import_xgboost()
+    rate = float(rows["train"].labels.mean())
+    stop_rate = float(rows["stop"].labels.mean())
+    constant_loss = -(stop_rate * np.log(rate) + (1 - stop_rate) * np.log(1 - rate))
+    every = max(1, rounds // REPORTS_PER_TRAINING)
+
+    class Watch(xgboost.callback.TrainingCallback):
+        warnings: list[warnings.WarningMessage]
+
+        def before_training(self, model: Any) -> Any:
+            self.started = time.monotonic()
+            return model
+
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            kill_point("training.round")
+            done, losses = epoch + 1, evals_log["stop"]["logloss"]
+            if epoch == 0:
+                self._refuse_unknown_parameters()
+            self._refuse_bad_loss(done, losses[-1], evals_log["train"]["logloss"][-1])
+            seconds = time.monotonic() - self.started
+            if seconds > job.deadline_seconds:
+                raise TrainingFailed(
+                    f"training passed its deadline of {job.deadline_seconds} s at round {done} of {rounds}",
+                    where=job.model,
+                    next_step="raise resources.deadline_seconds or resources.cpu, or train fewer rounds",
+                )
+            if done % every == 0 or done == rounds:
+                self._report(done, losses, seconds)
+            return False
+
+        def _report(self, done: int, losses: list[float], seconds: float) -> None:
+            speed = done / max(seconds, 1e-9)
+            eta = (rounds - done) / speed
+            best = int(np.argmin(losses))
+            reporter.log(
+                f"{job.model}: round {done} of at most {rounds} · stop log loss {losses[-1]:.5f}"
+                f" (best {losses[best]:.5f} at {best + 1}) · {speed:.1f} rounds/s · at most {eta:.0f} s left"
+            )
+            reporter.send(
+                {
+                    "kind": "progress",
+                    "round": done,
+                    "rounds": rounds,
+                    "stop_log_loss": float(losses[-1]),
+                    "rounds_per_second": speed,
+                    "eta_seconds": eta,
+                }
+            )
+
+        def _refuse_unknown_parameters(self) -> None:
+            for warning in self.warnings:
+                if "are not used" in str(warning.message):
+                    unknown = str(warning.message).split("{")[-1].split("}")[0].strip()
+                    raise TrainingFailed(
+                        f"XGBoost does not use the parameters {unknown}",
+                        where=job.model,
+                        next_step="correct or remove them in the model's spec",
+                    )
+
+        def _refuse_bad_loss(self, done: int, stop_loss: float, train_loss: float) -> None:
+            if not (np.isfinite(stop_loss) and np.isfinite(train_loss)) or stop_loss > EXPLODED * constant_loss:
+                raise TrainingFailed(
+                    f"the loss explodes at round {done}: {stop_loss:.4g} on stop, {train_loss:.4g} on train,"
+                    f" where always saying the training rate costs {constant_loss:.4g}",
+                    where=job.model,
+                    next_step="lower the learning rate, or look for a broken feature",
+                )
+
+    return Watch()

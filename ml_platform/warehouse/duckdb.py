@@ -1,0 +1,157 @@
+"""The embedded warehouse: one DuckDB file, one session at a time.
+
+A DuckDB writer shuts out even read-only openers of its file, so every session holds the lock beside the file; whoever
+opens the file without it (dbt in a subprocess) runs under `lock`. Sessions work in UTC and never reach the network.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
+
+from ml_platform.calendar import BUSINESS_TIMEZONE
+from ml_platform.warehouse import lock
+from ml_platform.warehouse.base import Column, Conversion, WarehouseBusy, WarehouseError, WarehouseFull, quote
+
+EXPORT_BATCH_ROWS = 122_880  # one DuckDB row group
+CONVERSIONS: Mapping[Conversion, str] = {
+    "as_is": "{source}",
+    "cents": "round({source} * 100)::bigint",
+    "utc": "{source} at time zone 'UTC'",
+    "business_date": f"({{source}} at time zone '{BUSINESS_TIMEZONE}')::date",
+}
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """`path`: the database file, made when missing. `wait_seconds`: the longest wait for another holder."""
+
+    path: Path
+    wait_seconds: float = 60.0
+    memory_limit: str = "3GB"
+    threads: int = 2
+
+    @contextmanager
+    def lock(self, purpose: str) -> Iterator[None]:
+        """Keeps every other session out, without opening the file. Raises WarehouseBusy."""
+        with lock.hold(self.path.with_name(self.path.name + ".lock"), purpose, self.wait_seconds):
+            yield
+
+    @contextmanager
+    def session(self, purpose: str) -> "Iterator[DuckDBSession]":
+        """Opens the file under the lock, and closes both. Raises WarehouseBusy."""
+        with self.lock(purpose):
+            connection = self._connect()
+            try:
+                yield DuckDBSession(connection)
+            finally:
+                connection.close()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        settings = {
+            "threads": self.threads,
+            "memory_limit": self.memory_limit,
+            "TimeZone": "UTC",
+            "autoinstall_known_extensions": False,
+        }
+        deadline = time.monotonic() + self.wait_seconds
+        while True:
+            try:
+                return duckdb.connect(self.path, config=settings)
+            except duckdb.IOException as error:
+                # Someone who does not know our lock, a database browser say, has the file open.
+                if "lock" not in str(error).lower():
+                    raise _typed(error, str(self.path)) from error
+                if time.monotonic() >= deadline:
+                    raise WarehouseBusy(
+                        str(error), where=self.path, next_step="close the program that has the file open"
+                    ) from error
+            except duckdb.Error as error:
+                raise _typed(error, str(self.path)) from error
+            time.sleep(lock.POLL_SECONDS)
+
+
+class DuckDBSession:
+    """A `Session` on an open connection. Every engine error comes out as a WarehouseError."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> None:
+        with _engine_errors(sql):
+            self._connection.execute(sql, dict(params or {}))
+
+    def read(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        with _engine_errors(sql):
+            answer = pl.from_arrow(self._connection.execute(sql, dict(params or {})).to_arrow_table())
+        assert isinstance(answer, pl.DataFrame)
+        return answer
+
+    def export(self, sql: str, path: Path, params: Mapping[str, object] | None = None) -> int:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        rows = 0
+        try:
+            with _engine_errors(sql):
+                batches = self._connection.execute(sql, dict(params or {})).to_arrow_reader(EXPORT_BATCH_ROWS)
+                with pq.ParquetWriter(aside, batches.schema, compression="zstd") as writer:
+                    for batch in batches:
+                        writer.write_batch(batch)
+                        rows += batch.num_rows
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        return rows
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.execute("begin transaction")
+        try:
+            yield
+            self.execute("commit")
+        except BaseException:
+            # A failed commit has ended the transaction already; a second word about it would hide the first.
+            with contextlib.suppress(duckdb.TransactionException):
+                self._connection.rollback()
+            raise
+
+    def insert_parquet(
+        self, relation: str, path: Path, columns: Sequence[Column], constants: Mapping[str, date]
+    ) -> int:
+        names = ", ".join(quote(name) for name in [*(column.name for column in columns), *constants])
+        values = ", ".join(
+            [
+                *(CONVERSIONS[column.conversion].format(source=quote(column.source)) for column in columns),
+                *(f"${name}" for name in constants),
+            ]
+        )
+        sql = f"insert into {quote(relation)} ({names}) select {values} from read_parquet($parquet_path)"
+        with _engine_errors(sql):
+            answer = self._connection.execute(sql, {**constants, "parquet_path": str(path)}).fetchone()
+        assert answer is not None
+        return int(answer[0])
+
+
+@contextmanager
+def _engine_errors(sql: str) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise _typed(error, " ".join(sql.split())[:200]) from error
+
+
+def _typed(error: Exception, where: str) -> WarehouseError:
+    text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or "No space left" in text or "File too large" in text:
+        return WarehouseFull(text, where=where, next_step="free some disk space and run again")
+    return WarehouseError(text, where=where, next_step="correct the statement or the table it reads")

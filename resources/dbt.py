@@ -1,0 +1,65 @@
+"""dbt as a resource: the project, its manifest kept fresh, and one build at a time on the warehouse of the profile."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, DbtProject
+
+from ml_platform.errors import ConfigurationError
+from ml_platform.settings import REPOSITORY, Settings
+
+PROJECT = DbtProject(project_dir=REPOSITORY / "dbt_project", profiles_dir=REPOSITORY / "dbt_project")
+SOURCE_SUFFIXES = {".sql", ".yml", ".yaml"}
+
+
+def manifest_path() -> Path:
+    """The manifest, parsed anew only when a source file is newer: a look at the files costs milliseconds, a parse seconds."""
+    manifest = PROJECT.manifest_path
+    if not manifest.exists() or manifest.stat().st_mtime < _newest_source():
+        _parse()
+    return manifest
+
+
+def _newest_source() -> float:
+    folders = ("models", "macros", "tests")
+    files = [file for folder in folders for file in (PROJECT.project_dir / folder).rglob("*")]
+    files += [PROJECT.project_dir / "dbt_project.yml", PROJECT.project_dir / "profiles.yml"]
+    return max(file.stat().st_mtime for file in files if file.suffix in SOURCE_SUFFIXES)
+
+
+def _parse() -> None:
+    dbt = Path(sys.executable).with_name("dbt")
+    command = [str(dbt), "--quiet", "parse", "--target-path", str(PROJECT.manifest_path.parent)]
+    done = subprocess.run(command, cwd=PROJECT.project_dir, capture_output=True, text=True, env=dbt_environment())
+    if done.returncode:
+        raise ConfigurationError(
+            f"dbt cannot parse the project:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
+            where=PROJECT.project_dir,
+            next_step="mend the file that dbt names, then run again",
+        )
+
+
+def dbt_environment() -> dict[str, str]:
+    """What dbt's profile reads: where this home's warehouse is."""
+    warehouse = Settings.from_env().warehouse
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "DBT_DUCKDB_PATH": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+
+
+class Dbt(dg.ConfigurableResource):
+    """Runs `dbt build` for the assets of one op: one invocation, whatever the number of models or partitions."""
+
+    def build(
+        self, context: dg.AssetExecutionContext, translator: DagsterDbtTranslator, variables: Mapping[str, date]
+    ) -> DbtCliInvocation:
+        """Starts dbt as a process of its own; the caller holds the warehouse lock and reads the events."""
+        os.environ.update(dbt_environment())
+        stated = json.dumps({name: day.isoformat() for name, day in variables.items()})
+        cli = DbtCliResource(project_dir=PROJECT)
+        return cli.cli(["build", "--vars", stated], context=context, dagster_dbt_translator=translator)
