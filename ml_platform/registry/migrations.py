@@ -31,19 +31,18 @@ class Migration:
 def _append_only(dialect: str, table: str, keys: list[tuple[str, ...]]) -> list[str]:
     """Triggers that refuse to change or remove a row of `table`, or to insert over one of its unique `keys`."""
     if dialect == "postgresql":
+        refuse = "execute function ledger_append_only()"
         return [
-            f"create trigger {table}_append_only before update or delete on {table} "
-            "for each row execute function ledger_append_only()",
-            f"create trigger {table}_no_truncate before truncate on {table} "
-            "for each statement execute function ledger_append_only()",
+            f"create trigger {table}_no_change before update or delete on {table} for each row {refuse}",
+            f"create trigger {table}_no_truncate before truncate on {table} for each statement {refuse}",
         ]
-    taken = " or ".join("(" + " and ".join(f"{column} = new.{column}" for column in key) + ")" for key in keys)
     refuse = f"begin select raise(abort, '{REFUSAL}'); end"
+    taken = " or ".join("(" + " and ".join(f"{column} = new.{column}" for column in key) + ")" for key in keys)
+    replaces = f"exists (select 1 from {table} where {taken})"
     return [
         f"create trigger {table}_no_update before update on {table} {refuse}",
         f"create trigger {table}_no_delete before delete on {table} {refuse}",
-        f"create trigger {table}_no_replace before insert on {table} "
-        f"when exists (select 1 from {table} where {taken}) {refuse}",
+        f"create trigger {table}_no_replace before insert on {table} when {replaces} {refuse}",
     ]
 
 

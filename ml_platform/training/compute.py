@@ -39,10 +39,11 @@ def run_worker(job_path: Path, say: Say = print) -> None:
                 worker.wait()
         complaints.seek(0)
         cause = complaints.read().strip()
-    if status != 0:
+    if status < 0:
         raise TrainingFailed(
-            cause
-            or (f"the worker was killed by signal {-status}" if status < 0 else f"the worker exited with {status}"),
+            f"the worker was killed by signal {-status} {cause}".strip(),
             where=job_path,
-            next_step="" if cause else "look for memory pressure, then train again",
+            next_step="look for memory pressure or a cancelled run, then train again",
         )
+    if status > 0:
+        raise TrainingFailed(cause or f"the worker exited with {status}", where=job_path)

@@ -31,7 +31,12 @@ def is_reproducible(
 
     False too for a bundle of another job (other data, spec or threads). Raises TrainingFailed when the worker fails.
     """
-    recorded, outcome = bundle.report["rehearsal"], folder / "rehearsal.json"
-    job = TrainingJob.from_spec(spec, data_path, data_digest, outcome, rehearsal_rounds=recorded["rounds"])
+    outcome, rounds = folder / "rehearsal.json", bundle.report["rehearsal"]["rounds"]
+    job = TrainingJob.from_spec(spec, data_path, data_digest, outcome, rehearsal_rounds=rounds)
     run_worker(write_job(job, folder / "job.json"), say)
-    return json.loads(outcome.read_text()) == {"job_digest": bundle.report["job_digest"], **recorded}
+    return repeats(outcome, bundle)
+
+
+def repeats(outcome: Path, bundle: Bundle) -> bool:
+    """Whether a rehearsal's outcome is of the bundle's own job, and the same bits as the bundle records."""
+    return json.loads(outcome.read_text()) == {"job_digest": bundle.report["job_digest"], **bundle.report["rehearsal"]}

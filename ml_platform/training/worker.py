@@ -64,6 +64,7 @@ def train(job: TrainingJob, reporter: Reporter) -> bundles.Bundle:
 def rehearse(job: TrainingJob, reporter: Reporter) -> None:
     """Trains the first rounds again, and writes the digest of the margins they give. Raises TrainingFailed."""
     verify_data(job)
+    count_roles(Path(job.data_path))
     rehearsal = trainer_module(job.trainer.kind).rehearse(job, _learning_rows(job), reporter)
     write_rehearsal(Path(job.output), job, rehearsal)
     reporter.log(f"{job.model}: rehearsed {rehearsal.rounds} rounds, margins {rehearsal.margins_sha256[:12]}")

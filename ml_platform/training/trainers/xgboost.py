@@ -29,8 +29,7 @@ _SYNONYMS = {"random_state": "seed", "n_jobs": "nthread"}
 
 
 def import_xgboost() -> Any:
-    """The xgboost module, without the scikit-learn that it would import for wrappers nobody here uses (4 CPU
-    seconds)."""
+    """The xgboost module, kept from importing scikit-learn for its wrappers: nobody here uses them, 4 CPU seconds."""
     hidden = "sklearn" not in sys.modules and "xgboost" not in sys.modules
     if hidden:
         sys.modules["sklearn"] = None  # type: ignore[assignment]
@@ -94,7 +93,11 @@ def _boost(
     watch = _watch(job, rows, reporter, rounds)
     callbacks = [watch]
     if early_stopping:
-        callbacks.append(xgboost.callback.EarlyStopping(job.trainer.early_stopping_rounds, "logloss", "stop"))
+        callbacks.append(
+            xgboost.callback.EarlyStopping(
+                rounds=job.trainer.early_stopping_rounds, metric_name="logloss", data_name="stop"
+            )
+        )
     history: dict[str, dict[str, list[float]]] = {}
     with warnings.catch_warnings(record=True) as watch.warnings:
         warnings.simplefilter("always")
