@@ -8,15 +8,15 @@ import polars as pl
 
 from assets.common import model_key, shown, table_of
 from assets.partitions import AS_OF_MONDAYS
-from ml_platform.evaluation.plots import evaluation_markdown
-from ml_platform.evaluation.report import evaluate, metrics_table
+from ml_platform.evaluation.plots import evaluation_plots, markdown_image
+from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.records import ModelVersion
 from ml_platform.training.data import feature_matrix
 from ml_platform.training.rehearsal import is_reproducible
 from ml_platform.training.spec import ModelSpec, gate_name
-from resources import LakeResource, LedgerResource
+from resources import LakeResource, LedgerResource, TrackingResource
 
 
 def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -35,7 +35,7 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         **shown(spec, "evaluation", {"python"}),
     )
     def evaluation(
-        context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource
+        context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, tracking: TrackingResource
     ) -> dg.MaterializeResult:
         data = lake.training_sets(spec.name).require(context.partition_key)
         frame = lake.training_sets(spec.name).read(context.partition_key)
@@ -48,30 +48,36 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
             same = is_reproducible(
                 spec, bundle, Path(data.path), data.metadata["digest"], Path(folder), context.log.info
             )
+        rows = held_out.to_arrow()
         found = evaluate(
             spec,
             frame,
-            artifact_digest=bundle.digest,
-            evaluation_digest=data.metadata["digest"],
-            candidate=bundle.predict(feature_matrix(held_out.to_arrow(), bundle.columns)),
-            champion=rival.predict(feature_matrix(held_out.to_arrow(), rival.columns)) if rival else None,
+            Scored(bundle.digest, bundle.predict(feature_matrix(rows, bundle.columns))),
+            Scored(rival.digest, rival.predict(feature_matrix(rows, rival.columns))) if rival else None,
             reproducible=same,
         )
         book.record_verdict(spec.name, version.version, found.verdict.to_json(), champion.version if champion else None)
+        plots = evaluation_plots(found)
+        if version.tracking_run_id:
+            attempt = tracking.open().resume(version.tracking_run_id)
+            attempt.log_metrics(flat_metrics(found))
+            attempt.log_plots(plots)
         return dg.MaterializeResult(
             metadata={
                 "version": version.version,
                 "passed": found.verdict.passed,
                 "champion_judged_against": champion.version if champion else "none",
                 "metrics": table_of(metrics_table(found)),
-                "plots": dg.MetadataValue.md(evaluation_markdown(found)),
+                "by_week": table_of(metrics_table(found, "as_of")),
+                "by_slice": table_of(metrics_table(found, "slice")),
+                "plots": dg.MetadataValue.md("\n\n".join(markdown_image(name, png) for name, png in plots.items())),
             },
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,
                     passed=gate.passed,
                     description=gate.explanation,
-                    metadata={"figure": gate.figure, "threshold": gate.threshold},
+                    metadata={"figure": "undefined" if gate.figure is None else gate.figure, "threshold": gate.threshold},
                 )
                 for gate in found.verdict.gates
             ],

@@ -1,6 +1,5 @@
 """From features to a trained candidate: the training set of a cutoff, and the worker that learns from it."""
 
-import subprocess
 from dataclasses import replace
 
 import dagster as dg
@@ -10,7 +9,6 @@ from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
 from ml_platform.calendar import parse_monday
 from ml_platform.registry.bundles import open_bundle
-from ml_platform.settings import REPOSITORY
 from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.sets import build_training_set, summary_rows
 from ml_platform.training.spec import ModelSpec
@@ -74,11 +72,13 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         job = TrainingJob.from_spec(spec, data.path, data.metadata["digest"], folder)
         job = replace(job, output=str(folder / job.digest()[:16]))
         with tracking.open().attempt(
-            spec.name, run_id=context.run_id, params=job.parameters(), data_digest=job.data_digest, git_commit=_commit()
+            spec.name, dagster_run_id=context.run_id, data_digest=job.data_digest, params=job.parameters()
         ) as attempt:
+            context.instance.add_run_tags(context.run_id, {f"mlflow/{spec.name}": attempt.run_id})
             compute.train(context, write_job(job, folder / "jobs" / f"{job.digest()[:16]}.json"))
             bundle = open_bundle(folder / job.digest()[:16])
-            attempt.log_bundle(bundle)
+            attempt.log_curves(bundle.curves())
+            attempt.log_files(bundle.path, "bundle")
         version = ledger.open().register(
             spec.name,
             bundle_digest=bundle.digest,
@@ -89,7 +89,6 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
             run_id=context.run_id,
             tracking_run_id=attempt.run_id,
         )
-        context.instance.add_run_tags(context.run_id, {f"mlflow/{spec.name}": attempt.run_id})
         return dg.MaterializeResult(
             data_version=dg.DataVersion(bundle.digest),
             metadata={
@@ -107,8 +106,3 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
 
     return candidate
 
-
-def _commit() -> str:
-    """The commit this code is at, or `unknown` outside a checkout (an image has its own tag for that)."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"

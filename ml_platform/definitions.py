@@ -2,7 +2,10 @@
 
 import dagster as dg
 
-from assets import ASSETS
+from assets.features import FEATURE_ASSETS
+from assets.lifecycle import LIFECYCLE_ASSETS
+from assets.raw import RAW_ASSETS
+from assets.sql import SQL_ASSETS
 from resources import build_resources
 
 # Steps fork from a server that has the definitions loaded already, so that a step costs milliseconds, not imports.
@@ -11,7 +14,7 @@ EXECUTOR = dg.multiprocess_executor.configured(
 )
 
 defs = dg.Definitions(
-    assets=dg.with_source_code_references(ASSETS),
+    assets=dg.with_source_code_references([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS]),
     resources=build_resources(),
     executor=EXECUTOR,
 )

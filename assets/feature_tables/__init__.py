@@ -1,0 +1,6 @@
+"""The feature tables of this deployment: one contract a module."""
+
+from assets.feature_tables.household import HOUSEHOLD
+from assets.feature_tables.household_category import HOUSEHOLD_CATEGORY
+
+FEATURE_TABLES = {table.name: table for table in (HOUSEHOLD, HOUSEHOLD_CATEGORY)}

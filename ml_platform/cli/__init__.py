@@ -1,13 +1,12 @@
 """`mlp`: the platform's command line. Each command is a few lines here and a module of its own, imported when called.
 
-Invariants: `mlp --help` imports neither Dagster nor anything heavy; an error a user can cause is a panel that says what,
-where and what next, with exit code 1, never a traceback; wherever a table is printed, `--json` prints the same rows.
+Invariants: `mlp --help` imports neither Dagster nor anything heavy; an error a user can cause is a panel that says
+what, where and what next, with exit code 1, never a traceback; wherever a table is printed, `--json` prints the same rows.
 """
 
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -23,7 +22,7 @@ Model = Annotated[str, typer.Argument(help="The model's name, as `mlp models` li
 class _Commands(TyperGroup):
     """Turns the platform's own errors into panels."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except PlatformError as error:
@@ -48,7 +47,9 @@ app.add_typer(features_app, name="features")
 @app.command()
 def land(
     until: Annotated[str, typer.Option(help="Last landing day, YYYY-MM-DD.")],
-    since: Annotated[str | None, typer.Option("--from", help="First landing day; the first not landed unless told.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="First landing day; the first not landed unless told.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Let the files of the reference data land, day by day, up to a day.
@@ -102,7 +103,9 @@ def promote(
     model: Model,
     version: Annotated[int, typer.Argument(min=1, help="The version to promote.")],
     reason: Reason,
-    waive: Annotated[list[str] | None, typer.Option(metavar="GATE", help="Let it past this failed gate; may repeat.")] = None,
+    waive: Annotated[
+        list[str] | None, typer.Option(metavar="GATE", help="Let it past this failed gate; may repeat.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Last day the waivers hold, YYYY-MM-DD.")] = None,
     who: Who = "",
     json: Json = False,
@@ -120,7 +123,9 @@ def promote(
 def rollback(
     model: Model,
     reason: Reason,
-    to: Annotated[int | None, typer.Option(min=1, help="An earlier champion's version; the previous one unless told.")] = None,
+    to: Annotated[
+        int | None, typer.Option(min=1, help="An earlier champion's version; the previous one unless told.")
+    ] = None,
     who: Who = "",
     json: Json = False,
 ) -> None:
@@ -160,7 +165,9 @@ def features_get(
     features: Annotated[str, typer.Option(help="Comma-separated table:column references.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write: the labels with the features beside them.")],
     ttl_days: Annotated[int, typer.Option(min=1, help="Oldest feature row that still counts, in days.")] = 7,
-    label_time: Annotated[str, typer.Option(help="The labels' time column: a date, or an instant with a zone.")] = "as_of",
+    label_time: Annotated[
+        str, typer.Option(help="The labels' time column: a date, or an instant with a zone.")
+    ] = "as_of",
 ) -> None:
     """Join published features to rows of your own, each as they were known at its time.
 

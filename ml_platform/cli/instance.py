@@ -17,7 +17,12 @@ from ml_platform.settings import REPOSITORY, Settings
 PID_TAG = "mlp/pid"
 STARTED_TAG = "mlp/process_started"
 WAREHOUSE_POOL = "warehouse"
-UNFINISHED = [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+UNFINISHED = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:

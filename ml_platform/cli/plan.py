@@ -111,7 +111,9 @@ def _lifecycle(members: list[AssetState], newest: list[str], force: bool) -> Pla
         due = {a.key for a in members if force or not a.made}
     else:
         due = {a.key for a in weekly if newest[0] not in a.made}
-        due |= {a.key for a in members if a.cadence == "none" and any(a.key in w.upstream for w in weekly if w.key in due)}
+        due |= {
+            a.key for a in members if a.cadence == "none" and any(a.key in w.upstream for w in weekly if w.key in due)
+        }
         while more := {a.key for a in members if a.key not in due and due.intersection(a.upstream)}:
             due |= more
     monday = newest[0] if weekly else None

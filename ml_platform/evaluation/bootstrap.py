@@ -34,8 +34,6 @@ MIN_CLUSTERS = 20
 MIN_DEFINED_SHARE = 0.95
 """An interval needs at least this share of replicates in which the metric is defined (both classes drawn)."""
 MAX_CELLS = 4096
-CHUNK_REPLICATES = 512
-"""Replicates computed at once: what fits the cache."""
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 
@@ -161,11 +159,8 @@ def _replicate_ranks(
         csr_array((np.ones(len(rows)), (cells[rows], clusters[rows])), shape=(n_cells, counts.shape[1]))
         for rows in (np.flatnonzero(labels == 1), np.flatnonzero(labels == 0))
     ]
-    ranked = []
-    for start in range(0, len(counts), CHUNK_REPLICATES):
-        chunk = np.ascontiguousarray(counts[start : start + CHUNK_REPLICATES].T)
-        ranked.append(rank_metrics(by_cell[0] @ chunk, by_cell[1] @ chunk))
-    auc, average_precision = np.concatenate(ranked, axis=1)
+    weights = np.ascontiguousarray(counts.T)
+    auc, average_precision = rank_metrics(by_cell[0] @ weights, by_cell[1] @ weights)
     auc += compute_auc(labels, scores) - auc[0]
     average_precision += compute_average_precision(labels, scores) - average_precision[0]
     return auc, average_precision

@@ -135,9 +135,9 @@ def compute_log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
 
 def mass_bins(scores: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
     """The equal-mass bin [n_rows] of each score, by its mid-rank: equal scores always share a bin."""
-    ranked = np.sort(scores)
-    twice_mid_rank = np.searchsorted(ranked, scores, side="left") + np.searchsorted(ranked, scores, side="right")
-    return twice_mid_rank * bins // (2 * len(scores))
+    _, distinct, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    twice_mid_rank = 2 * np.cumsum(counts) - counts
+    return (twice_mid_rank * bins // (2 * len(scores)))[distinct]
 
 
 def compute_ece(labels: np.ndarray, scores: np.ndarray, bins: int = ECE_BINS) -> float:

@@ -9,7 +9,7 @@ from datetime import date
 import polars as pl
 
 from ml_platform.contracts import FeatureTable
-from ml_platform.features.audit import AuditOutcome, audit_point_in_time, audit_sql, sampled_entities
+from ml_platform.features.audit import AuditOutcome, audit_point_in_time, audit_sql, sampled_households
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import Published
 from ml_platform.warehouse.base import Session, quote
@@ -38,10 +38,8 @@ def publish_week(session: Session, store: FeatureStore, table: FeatureTable, as_
     partitions = store.table(table.name)
     staged = partitions.stage(as_of.isoformat(), frame, {"landed_before": as_of.isoformat()})
     outcome = table.check(frame)
-    sample = sampled_entities(frame)
-    audit = audit_point_in_time(
-        frame, session.read(audit_sql(table), {"as_of": as_of, "households": sample})
-    )
+    known = {"as_of": as_of, "households": sampled_households(frame)}
+    audit = audit_point_in_time(table, frame, session.read(audit_sql(table), known))
     if outcome.passed and audit.passed:
         return Week(as_of, frame.height, partitions.publish(staged), outcome.failure_cases, audit)
     partitions.set_aside(staged, "contract" if not outcome.passed else "point_in_time")

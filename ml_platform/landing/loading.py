@@ -9,12 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from ml_platform.calendar import days
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
 from ml_platform.landing.contract import ContractViolation, verify
 from ml_platform.landing.files import Delivery
 from ml_platform.landing.tables import RAW_TABLES, RawTable
 from ml_platform.warehouse.base import Session, quote
+
+
+class DeliveryMissing(PlatformError):
+    """A daily table has no delivery on a day it was asked for."""
 
 
 class DeliveryChanged(PlatformError):
@@ -28,6 +33,19 @@ class LoadOutcome:
     landed_on: date
     rows: int
     loaded: bool
+
+
+def demand_every_day(table: RawTable, deliveries: Sequence[Delivery], first: date, last: date) -> None:
+    """A daily table lands every day, a closed day too. Raises DeliveryMissing for the days from first to last without one."""
+    if table.cadence != "daily":
+        return
+    missing = sorted(set(days(first, last)) - {delivery.landed_on for delivery in deliveries})
+    if missing:
+        raise DeliveryMissing(
+            f"{len(missing)} of the days asked for have not landed, the first is {missing[0]}",
+            where=table.name,
+            next_step=f"land them (`mlp land --until {missing[-1]}`), or ask for days that have",
+        )
 
 
 def create_raw(session: Session) -> None:

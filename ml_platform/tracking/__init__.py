@@ -1,0 +1,1 @@
+"""The record of training attempts in MLflow, and MLflow's registry as a mirror of the ledger."""

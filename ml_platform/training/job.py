@@ -76,6 +76,19 @@ class TrainingJob:
             del stated[irrelevant]
         return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
+    def parameters(self) -> dict[str, object]:
+        """What tracking shows of the job: the trainer's parameters and what else decides the artifact."""
+        return {
+            **self.trainer.params,
+            "trainer": self.trainer.kind,
+            "rounds": self.trainer.rounds,
+            "early_stopping_rounds": self.trainer.early_stopping_rounds,
+            "features": len(self.features),
+            "seed": self.seed,
+            "threads": self.threads,
+            "spec_digest": self.spec_digest,
+        }
+
     def rehearsed(self) -> "TrainingJob":
         """The full training that this job rehearses."""
         return replace(self, rehearsal_rounds=None)

@@ -1,0 +1,27 @@
+-- Recomputed straight from raw lines for a sample of households, as known before $as_of, by no code the features share.
+with versions as (
+    select line.*, row_number() over (
+        partition by household_id, basket_id, product_id order by landed_on desc) as newest_first
+    from raw.transactions as line
+    where landed_on < $as_of and event_date < $as_of and event_date >= $as_of - 84
+        and household_id in (select unnest($households))
+),
+
+bought as (
+    select versions.*
+    from versions
+    where newest_first = 1 and not is_withdrawn and not exists (
+        select 1 from raw.products
+        where products.product_id = versions.product_id and products.department in ('FUEL', 'COUPON', 'MISC')
+    )
+)
+
+select
+    household_id,
+    $as_of as as_of,
+    count(distinct case when event_date >= $as_of - 28 then basket_id end) as trips_28d,
+    sum(case when event_date >= $as_of - 28 then sales_cents else 0 end) as spend_cents_28d,
+    sum(sales_cents) as spend_cents_84d,
+    $as_of - max(event_date) as recency_days
+from bought
+group by household_id

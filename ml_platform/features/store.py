@@ -1,0 +1,85 @@
+"""The feature store: published feature tables, and labels joined to them by reference (`table:column`)."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from ml_platform.contracts import AS_OF, FeatureTable
+from ml_platform.errors import PlatformError
+from ml_platform.features.pit import point_in_time
+from ml_platform.lake import PartitionedTable
+
+
+class UnknownFeature(PlatformError):
+    """No feature table, or no column of one, has this name."""
+
+
+class FeatureStore:
+    """Reads and joins the feature tables of one lake."""
+
+    def __init__(self, lake: Path, tables: Mapping[str, FeatureTable]) -> None:
+        self._root = lake / "features"
+        self._tables = tables
+
+    def contract(self, name: str) -> FeatureTable:
+        if name not in self._tables:
+            raise UnknownFeature(f"there is no feature table {name!r}", next_step=_nearest(name, list(self._tables)))
+        return self._tables[name]
+
+    def table(self, name: str) -> PartitionedTable:
+        self.contract(name)
+        return PartitionedTable(self._root, name)
+
+    def join(
+        self, labels: pl.DataFrame, references: Sequence[str], ttl: timedelta | None = None, label_time: str = AS_OF
+    ) -> pl.DataFrame:
+        """Labels with one column `table__column` a reference, and `table__as_of`; row order and number are kept.
+
+        Without `ttl` each table's own holds. Raises UnknownFeature and LabelsUnusable.
+        """
+        chosen: dict[str, list[str]] = {}
+        for reference in references:
+            table, column = self.resolve(reference)
+            chosen.setdefault(table.name, []).append(column)
+        for name, columns in chosen.items():
+            table = self._tables[name]
+            life = ttl or timedelta(days=table.ttl_days)
+            features = self._features(table, columns, labels, label_time, life)
+            labels = point_in_time(labels, features, table.entity, life, label_time, prefix=name)
+        return labels
+
+    def resolve(self, reference: str) -> tuple[FeatureTable, str]:
+        """The table and column a reference names. Raises UnknownFeature with the nearest names."""
+        name, _, column = reference.partition(":")
+        table = self.contract(name)
+        known = [each.name for each in table.columns]
+        if column not in known:
+            raise UnknownFeature(
+                f"{name} has no column {column!r}", where=reference, next_step=_nearest(column, known)
+            )
+        return table, column
+
+    def _features(
+        self, table: FeatureTable, columns: list[str], labels: pl.DataFrame, label_time: str, ttl: timedelta
+    ) -> pl.DataFrame:
+        """The published Mondays that these labels can meet."""
+        wanted = [*table.entity, AS_OF, *columns]
+        if labels.is_empty() or label_time not in labels.columns:
+            return pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
+        first, last = _as_day(labels[label_time].min()) - ttl - timedelta(days=1), _as_day(labels[label_time].max())
+        partitions = self.table(table.name)
+        days = [day for day in partitions.partitions() if first <= date.fromisoformat(day) <= last]
+        empty = pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
+        return pl.concat([empty, *(partitions.read(day, wanted) for day in days)])
+
+
+def _as_day(value: object) -> date:
+    return date.fromisoformat(str(value)[:10])
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"did you mean {', '.join(near)}?" if near else f"known are: {', '.join(known)}"
