@@ -40,7 +40,7 @@ bench: $(STAMP)  ## measure, write benchmarks/results.json and the README's tabl
 	@$(BIN)/python -m benchmarks
 
 lint: $(STAMP)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache --no-logo
 
 types: $(STAMP)
 	@$(BIN)/pyright

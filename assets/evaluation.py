@@ -77,7 +77,10 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
                     check_name=gate.name,
                     passed=gate.passed,
                     description=gate.explanation,
-                    metadata={"figure": "undefined" if gate.figure is None else gate.figure, "threshold": gate.threshold},
+                    metadata={
+                        "figure": "undefined" if gate.figure is None else gate.figure,
+                        "threshold": gate.threshold,
+                    },
                 )
                 for gate in found.verdict.gates
             ],

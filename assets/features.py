@@ -9,7 +9,7 @@ from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS, ONE_RUN
 from ml_platform.calendar import mondays, parse_monday
-from ml_platform.contracts import FeatureTable
+from ml_platform.contracts import Column, FeatureTable
 from ml_platform.features.publish import Week, publish_week
 from resources import LakeResource, WarehouseResource
 
@@ -59,7 +59,11 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
                 "dagster/row_count": sum(week.rows for week in weeks),
                 "partitions": len(weeks),
                 "newest": table_of(
-                    [{"as_of": week.as_of, "rows": week.rows, "digest": week.published.digest} for week in weeks[-5:] if week.published]
+                    [
+                        {"as_of": week.as_of, "rows": week.rows, "digest": week.published.digest}
+                        for week in weeks[-5:]
+                        if week.published
+                    ]
                 ),
             }
         )
@@ -73,14 +77,20 @@ def column_schema(table: FeatureTable) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype),
+                type=column.dtype,
                 description=f"{column.description} [{column.unit}]",
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=column.bounds()),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=bounds(column)),
                 tags={"pii": column.pii},
             )
-            for column in table.all_columns()
+            for column in table.columns
         ]
     )
+
+
+def bounds(column: Column) -> list[str]:
+    """A column's bounds as words."""
+    lower = [f">= {column.lower:g}"] if column.lower is not None else []
+    return lower + ([f"<= {column.upper:g}"] if column.upper is not None else [])
 
 
 def _contract_result(key: dg.AssetKey, weeks: list[Week]) -> dg.AssetCheckResult:

@@ -132,11 +132,14 @@ def _lineage(manifest: Mapping[str, Any]) -> dict[dg.AssetKey, dict[str, dg.Tabl
             continue
         sources = column_lineage(node["compiled_code"], columns, manifest["metadata"]["adapter_type"])
         deps = {
-            column: [dg.TableColumnDep(asset_key=dg.AssetKey(list(relation)), column_name=name) for relation, name in of]
+            column: [
+                dg.TableColumnDep(asset_key=dg.AssetKey(list(relation)), column_name=name) for relation, name in of
+            ]
             for column, of in sources.items()
         }
         key = TRANSLATOR.get_asset_key(node)
         found[key] = {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
     return found
+
 
 SQL_ASSETS = [sql_marts, sql_features]

@@ -105,4 +105,3 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         )
 
     return candidate
-

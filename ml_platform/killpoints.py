@@ -1,7 +1,7 @@
 """Named points at which a test may kill the process, as a power cut would.
 
-A test seam, and nothing else: with `ML_PLATFORM_KILL_AT=<name>` in the environment the process sends itself SIGKILL when
-it passes that point, so no handler, `finally` or flush runs. Without the variable a kill point does nothing.
+A test seam, and nothing else: with `ML_PLATFORM_KILL_AT=<name>` in the environment the process sends itself SIGKILL
+when it passes that point, so no handler, `finally` or flush runs. Without the variable a kill point does nothing.
 """
 
 import os

@@ -147,7 +147,7 @@ class PartitionedTable:
     def read(self, partition: str, *, verify: bool = False) -> pl.DataFrame:
         """The published rows. The file's size is always compared with the pointer; `verify` compares its digest too.
         Raises PartitionMissing or LakeCorruption."""
-        seen = self._seen(partition)
+        seen = self.require(partition)
         content = seen.path.read_bytes()
         if verify and hashlib.sha256(content).hexdigest() != seen.digest:
             raise _corrupt("the file is not what its digest says", seen.path)
@@ -158,12 +158,12 @@ class PartitionedTable:
 
     def scan(self, partitions: Sequence[str]) -> pl.LazyFrame:
         """The rows of the partitions in the order given, lazily where the files are local. Raises as `read`."""
-        seen = [self._seen(partition) for partition in partitions]
+        seen = [self.require(partition) for partition in partitions]
         if all(isinstance(one.path, Path) for one in seen):
             return pl.scan_parquet([str(one.path) for one in seen])
         return pl.concat([self.read(partition).lazy() for partition in partitions])
 
-    def _seen(self, partition: str) -> Published:
+    def require(self, partition: str) -> Published:
         seen = self.published(partition)
         if seen is None:
             raise PartitionMissing(

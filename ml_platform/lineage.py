@@ -27,6 +27,8 @@ def column_lineage(
 
     schema: dict[str, dict[str, dict[str, str]]] = {}
     for (namespace, table), types in columns.items():
+        if not types:
+            continue  # sqlglot takes an empty table for one level less of nesting
         schema.setdefault(namespace, {})[table] = dict(types)
     try:
         tree = parse_one(sql, dialect=dialect)

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ml_platform.contracts import Column, FeatureTable
+from ml_platform.contracts import AS_OF, Column, Contract, FeatureTable
 from ml_platform.errors import PlatformError
 from ml_platform.features.store import FeatureStore
 from ml_platform.registry.bundles import Bundle
@@ -17,22 +17,20 @@ class SnapshotMissing(PlatformError):
     """The feature partition that should be scored is not published."""
 
 
-def contract(spec: ModelSpec, population: FeatureTable) -> FeatureTable:
+def contract(spec: ModelSpec, population: FeatureTable) -> Contract:
     """What a prediction table promises: [entity…, as_of, score, model_version, feature_as_of, data_digest]."""
     stated = (
-        Column("score", pl.Float64, f"Calibrated probability: {spec.description}", "probability", lower=0.0, upper=1.0),
-        Column("model_version", pl.Int64, "Version in the ledger of the champion that scored", "version", lower=1),
-        Column("feature_as_of", pl.Date, "Monday of the feature rows that were scored", "day"),
-        Column("data_digest", pl.String, "Digest over the published feature partitions", "SHA-256"),
+        Column("score", "float64", f"Calibrated probability: {spec.description}", "probability", lower=0.0, upper=1.0),
+        Column("model_version", "int64", "Version in the ledger of the champion that scored", "id", lower=1),
+        Column("feature_as_of", "date", "Monday of the feature rows that were scored", "date"),
+        Column("data_digest", "string", "SHA-256 over the published feature partitions", "id"),
     )
-    return FeatureTable(
+    return Contract(
         name=spec.name,
-        entity=spec.entity,
-        columns=stated,
         description=f"Weekly predictions of {spec.name}",
         owner=spec.owner,
-        relation=population.relation,
-        ttl_days=population.ttl_days,
+        entity=spec.entity,
+        columns=(*(population.column(name) for name in spec.entity), AS_OF, *stated),
     )
 
 
@@ -70,3 +68,14 @@ def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, 
         pl.lit(as_of).alias("feature_as_of"),
         pl.lit(hashlib.sha256("".join(digests).encode()).hexdigest()).alias("data_digest"),
     )
+
+
+def top_rows(spec: ModelSpec, frame: pl.DataFrame, shown: int = 10) -> list[dict[str, object]]:
+    """What the scores say at a glance: the groups of the entity's last key column, or else the highest rows."""
+    group = [name for name in spec.entity if name != spec.cluster]
+    if group:
+        top = frame.group_by(group).agg(expected=pl.col("score").sum().round(1), rows=pl.len(), mean=pl.col("score").mean())
+        return top.sort("expected", *group, descending=[True, *([False] * len(group))]).head(shown).to_dicts()
+    return frame.sort("score", *spec.entity, descending=[True, *([False] * len(spec.entity))]).select(
+        *spec.entity, "score"
+    ).head(shown).to_dicts()

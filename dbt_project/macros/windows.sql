@@ -9,13 +9,13 @@
 {%- endmacro %}
 
 {# Is the row of one of the landing days of this run? #}
-{% macro in_landed_range() -%}
-    landed_on between {{ day('landed_from') }} and {{ day('landed_to') }}
+{% macro in_landed_range(column='landed_on') -%}
+    {{ column }} between {{ day('landed_from') }} and {{ day('landed_to') }}
 {%- endmacro %}
 
 {# Is the row of one of the Mondays of this run? #}
-{% macro in_as_of_range() -%}
-    as_of between {{ day('as_of_from') }} and {{ day('as_of_to') }}
+{% macro in_as_of_range(column='as_of') -%}
+    {{ column }} between {{ day('as_of_from') }} and {{ day('as_of_to') }}
 {%- endmacro %}
 
 {# The Mondays of this run whose eve has landed: nothing is said as of a Monday before all that it may use is there. #}

@@ -1,7 +1,7 @@
 """`mlp`: the platform's command line. Each command is a few lines here and a module of its own, imported when called.
 
 Invariants: `mlp --help` imports neither Dagster nor anything heavy; an error a user can cause is a panel that says
-what, where and what next, with exit code 1, never a traceback; wherever a table is printed, `--json` prints the same rows.
+what, where and what next, with exit code 1, never a traceback; wherever a table is printed, `--json` prints its rows.
 """
 
 from pathlib import Path
@@ -112,7 +112,7 @@ def promote(
 ) -> None:
     """Make a version the champion, if its verdict allows or a waiver lets it past.
 
-    Example: `mlp promote coupon_redemption 3 --reason "holiday data" --waive calibrated --until 2018-02-01`.
+    Example: `mlp promote MODEL 3 --reason "holiday data" --waive calibrated --until 2018-02-01`.
     """
     from ml_platform.cli.models import promote_version
 

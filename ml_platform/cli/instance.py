@@ -5,6 +5,7 @@ leaves its run STARTED and its pool slot taken, and whoever waits for the slot w
 """
 
 import os
+import sys
 from pathlib import Path
 
 import psutil
@@ -26,8 +27,14 @@ UNFINISHED = [
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """The variables every Dagster process of this home needs."""
-    return {"DAGSTER_HOME": str(settings.dagster_home), "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE)}
+    """The variables every Dagster process of this home needs; tools beside this Python (dbt) are found first."""
+    tools = str(Path(sys.executable).parent)
+    before = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place and place != tools]
+    return {
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "DAGSTER_EVENT_BATCH_SIZE": str(EVENT_BATCH_SIZE),
+        "PATH": os.pathsep.join([tools, *before]),
+    }
 
 
 def prepare_home(settings: Settings) -> Path:

@@ -47,10 +47,11 @@ def show_model_tables(rows: Sequence[Mapping[str, Any]], to: Console) -> None:
             output.show_rows(metric_rows(row["metrics"]), title=title, as_json=False, to=to)
 
 
-def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row per judged scorer (candidate, champion, baselines): each metric, with its interval where there is one."""
+def metric_rows(metrics: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    """A row a scorer: this version first, as it was judged, then the champion before it and the baselines."""
+    names = {"candidate": "this version", "champion": "the champion before it"}
     return [
-        {"scorer": scorer, **{name: _figure(figures[name]) for name in METRICS if name in figures}}
+        {"scored by": names.get(scorer, scorer), **{name: _figure(figures.get(name)) for name in METRICS}}
         for scorer, figures in metrics.items()
     ]
 
@@ -143,10 +144,5 @@ def _entry_row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _figure(value: Any) -> str:
-    """`0.7712 (0.7690 … 0.7735)`: a figure with its interval, or the figure alone."""
-    if isinstance(value, Mapping):
-        low, high = value.get("low"), value.get("high")
-        interval = "" if low is None or high is None else f" ({low:.4f} … {high:.4f})"
-        return f"{value['value']:.4f}{interval}"
+def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"

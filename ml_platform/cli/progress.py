@@ -57,7 +57,7 @@ class RunView:
         self._progress.update(self._task, description=escape(text))
 
     def _line(self, mark: str, what: str, rest: str = "") -> None:
-        self.console.print(f"  {mark} {escape(what):<{KEY_WIDTH}} {rest}")
+        self.console.print(f"  {mark} {escape(what):<{KEY_WIDTH}} {rest}", soft_wrap=True)
 
     def _started(self, event: DagsterEvent) -> None:
         self._say(f"{self.title} · {event.step_key}")

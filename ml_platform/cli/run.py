@@ -4,7 +4,16 @@ import warnings
 from datetime import date
 from pathlib import Path
 
-from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions, TimeWindowPartitionsDefinition
+from dagster import (
+    AssetKey,
+    AssetSelection,
+    BetaWarning,
+    DagsterInstance,
+    Definitions,
+    PreviewWarning,
+    SupersessionWarning,
+    TimeWindowPartitionsDefinition,
+)
 from rich.console import Console
 
 from ml_platform.cli import output
@@ -27,10 +36,11 @@ def run_selection(selection: str, *, partition: str | None, force: bool, dry_run
 
 
 def load_definitions() -> Definitions:
-    """The graph. Its import says which of Dagster's features are young; that is known."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from ml_platform.definitions import defs
+    """The graph. Dagster says of some features that they are young: known, and not said again to who runs `mlp`."""
+    for category in (BetaWarning, PreviewWarning, SupersessionWarning):
+        warnings.filterwarnings("ignore", category=category)
+    from ml_platform.definitions import defs
+
     return defs
 
 
@@ -61,7 +71,7 @@ def states(defs: Definitions, instance: DagsterInstance, selection: str) -> list
         raise NothingToRun(
             f"{selection!r} is not a selection of assets: {error}",
             where="mlp run",
-            next_step="""write e.g. 'group:raw', 'key:"features/household"', or +… and …+ for what is before and after""",
+            next_step="""write e.g. 'group:raw' or 'key:"features/household"+' (with what follows it)""",
         ) from error
     return [_state(graph, instance, key) for key in sorted(keys & graph.materializable_asset_keys)]
 

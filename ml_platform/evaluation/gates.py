@@ -148,7 +148,7 @@ def _beats_baseline(gate: BeatsBaseline, measurements: Sequence[Measurement]) ->
 
 
 def _beats_champion(gate: BeatsChampion, measurements: Sequence[Measurement]) -> GateResult:
-    name, threshold = gate_name(gate), -gate.tolerance
+    name, threshold = gate_name(gate), 0.0 - gate.tolerance
     if not any(m.model == CHAMPION for m in measurements):
         return GateResult(name, True, None, threshold, "There is no champion to compare with yet.")
     measured = _overall(measurements, CHAMPION, gate.metric)
@@ -172,7 +172,7 @@ def _calibrated(gate: Calibrated, measurements: Sequence[Measurement]) -> GateRe
 
 def _no_slice_worse(gate: NoSliceWorse, measurements: Sequence[Measurement], slices_declared: bool) -> GateResult:
     """`figure` is the upper bound of the gain in the slice where it is lowest."""
-    name, threshold = gate_name(gate), -gate.tolerance
+    name, threshold = gate_name(gate), 0.0 - gate.tolerance
     if not slices_declared:
         return GateResult(name, True, None, threshold, "The model declares no slices.")
     reference = CHAMPION if any(m.model == CHAMPION for m in measurements) else gate.baseline
@@ -183,7 +183,9 @@ def _no_slice_worse(gate: NoSliceWorse, measurements: Sequence[Measurement], sli
     ]
     bounds = [(m.gain_high, m) for m in large if m.gain_high is not None]
     if not bounds:
-        explanation = f"No slice of at least {gate.min_rows} rows could be compared with {reference}: nothing was judged."
+        explanation = (
+            f"No slice of at least {gate.min_rows} rows could be compared with {reference}: nothing was judged."
+        )
         return GateResult(name, False, None, threshold, explanation)
     high, worst = min(bounds, key=lambda each: each[0])
     worse = [m.group for bound, m in bounds if bound < threshold]

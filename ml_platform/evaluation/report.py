@@ -7,6 +7,7 @@ the spec, the training set and the scores: the same inputs give the same verdict
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -115,7 +116,7 @@ def _slice_groups(declared: Slice, rows: pl.DataFrame) -> list[Group]:
     missing = np.isnan(values)
     bins = np.where(missing, -1, np.searchsorted(declared.edges, values, side="right"))
     edges = [f"{edge:g}" for edge in declared.edges]
-    names = [f"{low} to {high}" for low, high in zip(edges, edges[1:])]
+    names = [f"{low} to {high}" for low, high in pairwise(edges)]
     names = [f"below {edges[0]}", *names, f"{edges[-1]} or more", "missing"] if edges else ["known", "missing"]
     groups = [
         Group("slice", f"{declared.column} {name}", np.flatnonzero(bins == (number if name != "missing" else -1)))

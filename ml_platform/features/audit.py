@@ -5,11 +5,10 @@ agree with a recomputation that reads only what landed before: the two are compa
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
-from ml_platform.contracts import AS_OF, FeatureTable
+from ml_platform.contracts import FeatureTable
 
 SAMPLED_HOUSEHOLDS = 50
 MISSING = "no row"
@@ -27,11 +26,6 @@ class AuditOutcome:
         return self.compared > 0 and self.mismatches.is_empty()
 
 
-def audit_sql(table: FeatureTable) -> str:
-    """The independent query of a table; takes $as_of and $households."""
-    return Path(__file__).with_name(f"audit_{table.name}.sql").read_text()
-
-
 def sampled_households(frame: pl.DataFrame) -> list[int]:
     """A stable sample: the same households for the same rows, spread by hash."""
     ids = frame.select(pl.col("household_id").unique())
@@ -40,7 +34,7 @@ def sampled_households(frame: pl.DataFrame) -> list[int]:
 
 def audit_point_in_time(table: FeatureTable, features: pl.DataFrame, recomputed: pl.DataFrame) -> AuditOutcome:
     """Compares published features with the recomputation, over the recomputed columns and both sides' rows."""
-    key = [*table.entity, AS_OF]
+    key = [*table.key]
     columns = [name for name in recomputed.columns if name not in key]
     households = features.filter(pl.col("household_id").is_in(sampled_households(features)))
     ours = _long(households.filter(pl.col("lines_84d") > 0), key, columns, "published")

@@ -1,7 +1,9 @@
 """The point-in-time join: each label meets the newest feature row at or before its time, within a time to live.
 
-Labels keep their order and their number. Joined columns are null where nothing was known in time; `<prefix>__as_of` says
-which Monday a row's features speak of.
+Invariants: labels keep their order and their number; a feature row as of day K holds only what had landed before K, and
+meets labels of days K to K + ttl, both included; nothing is guessed: a naive time, a null key, keys of different types
+and two feature rows that both could be meant are refused. Joined columns are null where nothing was known in time, and
+`<prefix>__as_of` says which Monday a row's features speak of (null: unmatched), so that the join can be checked.
 """
 
 from collections.abc import Sequence
@@ -10,12 +12,17 @@ from datetime import timedelta
 import polars as pl
 
 from ml_platform.calendar import BUSINESS_TIMEZONE
-from ml_platform.contracts import AS_OF
 from ml_platform.errors import PlatformError
+
+AS_OF = "as_of"
 
 
 class LabelsUnusable(PlatformError):
     """The label frame cannot be joined: a key or time is missing, null, naive, or of another type."""
+
+
+class FeaturesUnusable(PlatformError):
+    """The feature frame cannot be joined: a key or as_of is missing, null, or not unique."""
 
 
 def point_in_time(
@@ -28,37 +35,28 @@ def point_in_time(
 ) -> pl.DataFrame:
     """Joins features [key…, as_of, feature…] to labels [key…, label_time, …]: [n_labels, labels' columns + features].
 
-    `label_time` is a business day (Date), or an instant with a time zone, taken as its day in the shops' zone. A feature
-    row as of a day holds only what had landed before that day. Columns come out as `<prefix>__<feature>`.
+    `label_time` is a business day (Date), or an instant with a time zone, taken as its day in the shops' zone. Columns
+    come out as `<prefix>__<feature>`. Raises LabelsUnusable or FeaturesUnusable.
     """
-    times = _label_days(labels, keys, label_time)
+    if ttl < timedelta(0) or ttl % timedelta(days=1):
+        raise LabelsUnusable(f"the time to live {ttl} is not a whole number of days", next_step="give e.g. 7 days")
+    days = label_days(labels, label_time)
+    _demand_keys(features, [*keys, AS_OF], FeaturesUnusable)
+    _demand_keys(labels, list(keys), LabelsUnusable)
+    if features[AS_OF].dtype != pl.Date:
+        raise FeaturesUnusable(f"as_of is {features[AS_OF].dtype}, not a Date", next_step="give the Monday as a date")
     named = {name: f"{prefix}__{name}" if prefix else name for name in features.columns if name not in keys}
-    renamed = features.rename({**named, AS_OF: "_as_of"} if AS_OF in named else named)
-    right = renamed.with_columns(pl.col("_as_of").alias(named[AS_OF])).sort("_as_of")
-    left = labels.select(keys).with_columns(times.alias("_time")).with_row_index("_row").sort("_time", maintain_order=True)
-    joined = left.join_asof(
-        right,
-        left_on="_time",
-        right_on="_as_of",
-        by=list(keys),
-        strategy="backward",
-        tolerance=ttl,
-        check_sortedness=False,
-    ).sort("_row")
-    return labels.hstack(joined.select(named.values()))
+    clash = sorted(set(named.values()) & set(labels.columns))
+    if clash:
+        raise LabelsUnusable(f"labels already have the columns {clash}", next_step="rename them, or join with a prefix")
+    label_codes, feature_codes = _codes(labels, features, keys)
+    rows = _latest_rows(label_codes, days, feature_codes, features[AS_OF], ttl)
+    return labels.hstack(features.select(pl.col(name).gather(rows).alias(alias) for name, alias in named.items()))
 
 
-def _label_days(labels: pl.DataFrame, keys: Sequence[str], label_time: str) -> pl.Series:
-    missing = [name for name in (*keys, label_time) if name not in labels.columns]
-    if missing:
-        raise LabelsUnusable(
-            f"columns are missing: {', '.join(missing)}",
-            where=f"labels with {', '.join(labels.columns)}",
-            next_step="give every label its entity's key and its time",
-        )
-    empty = [name for name in (*keys, label_time) if labels[name].null_count()]
-    if empty:
-        raise LabelsUnusable("labels have nulls in their key or time", where=", ".join(empty), next_step="drop those rows")
+def label_days(labels: pl.DataFrame, label_time: str) -> pl.Series:
+    """The business day [n_labels, Date] of every label. Raises LabelsUnusable for a naive, null or other time."""
+    _demand_keys(labels, [label_time], LabelsUnusable)
     times = labels[label_time]
     if isinstance(times.dtype, pl.Datetime):
         if times.dtype.time_zone is None:
@@ -73,3 +71,74 @@ def _label_days(labels: pl.DataFrame, keys: Sequence[str], label_time: str) -> p
             f"label times are {times.dtype}", where=label_time, next_step="give dates, or instants with a time zone"
         )
     return times
+
+
+def _latest_rows(codes: pl.Series, days: pl.Series, feature_codes: pl.Series, as_of: pl.Series, ttl: timedelta) -> pl.Series:
+    """For each label the index of its feature row, or null: [n_labels, UInt32]. Only codes and days are sorted, never
+    the rows themselves, which is what makes it as fast as a bare ASOF join."""
+    left = pl.DataFrame({"code": codes, "day": days}).with_row_index("label").sort("day")
+    right = pl.DataFrame({"code": feature_codes, "day": as_of}).with_row_index("feature").sort("day", "code")
+    twice = right.filter((pl.col("code") == pl.col("code").shift()) & (pl.col("day") == pl.col("day").shift()))
+    if not twice.is_empty():
+        raise FeaturesUnusable(
+            f"{twice.height} feature rows share their key and as_of with another",
+            where=f"as of {twice['day'][0]}",
+            next_step="make them unique: the join would have to guess which one is meant",
+        )
+    joined = left.join_asof(
+        right, on="day", by="code", strategy="backward", tolerance=ttl, check_sortedness=False, coalesce=True
+    )
+    return joined.sort("label")["feature"]
+
+
+def _codes(labels: pl.DataFrame, features: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.Series, pl.Series]:
+    """One integer a key for both sides, null where no feature row has the key: joining on one integer is several times
+    as fast as on strings. Rows number less than 2**31, so a code times a cardinality stays within 64 bits."""
+    label_codes, feature_codes = _comparable(labels, features, keys[0])
+    if len(keys) == 1 and feature_codes.dtype.is_integer():
+        return label_codes, feature_codes
+    label_codes, feature_codes, _ = _dense(label_codes, feature_codes)
+    for key in keys[1:]:
+        more_labels, more_features, cardinality = _dense(*_comparable(labels, features, key))
+        combined = label_codes * cardinality + more_labels, feature_codes * cardinality + more_features
+        label_codes, feature_codes = combined if key == keys[-1] else _dense(*combined)[:2]
+    return label_codes, feature_codes
+
+
+def _dense(labels: pl.Series, features: pl.Series) -> tuple[pl.Series, pl.Series, int]:
+    """Both sides numbered 0… by the distinct values of the features, and how many there are."""
+    codes = features.alias("value").to_frame().unique().with_row_index("code")
+
+    def encode(values: pl.Series) -> pl.Series:
+        joined = values.alias("value").to_frame().join(codes, on="value", how="left", maintain_order="left")
+        return joined["code"].cast(pl.Int64)
+
+    return encode(labels), encode(features), codes.height
+
+
+def _comparable(labels: pl.DataFrame, features: pl.DataFrame, key: str) -> tuple[pl.Series, pl.Series]:
+    left, right = labels[key], features[key]
+    if left.dtype == right.dtype:
+        return left, right
+    if left.dtype.is_integer() and right.dtype.is_integer():
+        return left.cast(pl.Int64), right.cast(pl.Int64)
+    if right.dtype == pl.String and isinstance(left.dtype, pl.Categorical | pl.Enum):
+        return left.cast(pl.String), right
+    raise LabelsUnusable(
+        f"labels have {key} as {left.dtype}, features as {right.dtype}",
+        where=key,
+        next_step=f"give the labels' {key} as {right.dtype}",
+    )
+
+
+def _demand_keys(frame: pl.DataFrame, names: list[str], error: type[PlatformError]) -> None:
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise error(
+            f"columns are missing: {', '.join(missing)}",
+            where=f"a frame with {', '.join(frame.columns)}",
+            next_step="give every row its entity's key and its time",
+        )
+    empty = [name for name in names if frame[name].null_count()]
+    if empty:
+        raise error("there are nulls in the key or time", where=", ".join(empty), next_step="drop or mend those rows")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ml_platform.contracts import AS_OF, FeatureTable
+from ml_platform.contracts import FeatureTable
 from ml_platform.errors import PlatformError
-from ml_platform.features.pit import point_in_time
+from ml_platform.features.pit import AS_OF, point_in_time
 from ml_platform.lake import PartitionedTable
 
 
@@ -55,7 +55,7 @@ class FeatureStore:
         """The table and column a reference names. Raises UnknownFeature with the nearest names."""
         name, _, column = reference.partition(":")
         table = self.contract(name)
-        known = [each.name for each in table.columns]
+        known = [each.name for each in table.values]
         if column not in known:
             raise UnknownFeature(
                 f"{name} has no column {column!r}", where=reference, next_step=_nearest(column, known)
@@ -72,8 +72,9 @@ class FeatureStore:
         first, last = _as_day(labels[label_time].min()) - ttl - timedelta(days=1), _as_day(labels[label_time].max())
         partitions = self.table(table.name)
         days = [day for day in partitions.partitions() if first <= date.fromisoformat(day) <= last]
-        empty = pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
-        return pl.concat([empty, *(partitions.read(day, wanted) for day in days)])
+        if not days:
+            return pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
+        return partitions.scan(days).select(wanted).collect()
 
 
 def _as_day(value: object) -> date:

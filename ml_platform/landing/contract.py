@@ -36,7 +36,7 @@ Rule = Literal[
 
 
 class ContractViolation(PlatformError):
-    """A delivery breaks the landing contract; `rule` says which of its rules."""
+    """The delivery of `landed_on` breaks the landing contract; `rule` says which of its rules."""
 
     def __init__(self, rule: Rule, what: str, delivery: Delivery) -> None:
         super().__init__(
@@ -45,6 +45,7 @@ class ContractViolation(PlatformError):
             next_step="have the sender correct it: it was not loaded, so the folder may be replaced",
         )
         self.rule: Rule = rule
+        self.landed_on = delivery.landed_on
 
 
 def verify(table: RawTable, delivery: Delivery) -> None:
@@ -59,35 +60,33 @@ def verify(table: RawTable, delivery: Delivery) -> None:
             "digest", f"SHA-256 of the data is {digest[:12]}…, the manifest says {delivery.sha256[:12]}…", delivery
         )
     try:
-        data = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
+        schema = pq.read_schema(io.BytesIO(content))
+        data = pl.read_parquet(io.BytesIO(content))
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
         raise ContractViolation("unreadable", f"not a whole Parquet file: {error}", delivery) from error
-    if data.num_rows != delivery.rows:
+    if data.height != delivery.rows:
         raise ContractViolation(
-            "row_count", f"the file has {data.num_rows} rows, the manifest says {delivery.rows}", delivery
+            "row_count", f"the file has {data.height} rows, the manifest says {delivery.rows}", delivery
         )
-    if delivery.closed and data.num_rows:
-        raise ContractViolation("closed_with_rows", f"a closed day has {data.num_rows} rows", delivery)
-    _check_columns(table, delivery, data)
+    if delivery.closed and data.height:
+        raise ContractViolation("closed_with_rows", f"a closed day has {data.height} rows", delivery)
+    _check_columns(table, delivery, schema)
     _check_rows(table, delivery, data)
 
 
-def _check_columns(table: RawTable, delivery: Delivery, data: pa.Table) -> None:
-    wanted, found = table.schema.names, data.schema.names
-    if missing := [name for name in wanted if name not in found]:
+def _check_columns(table: RawTable, delivery: Delivery, found: pa.Schema) -> None:
+    if missing := [name for name in table.schema.names if name not in found.names]:
         raise ContractViolation("missing_column", f"columns missing: {', '.join(missing)}", delivery)
-    if unexpected := [name for name in found if name not in wanted or found.count(name) > 1]:
+    if unexpected := [name for name in found.names if name not in table.schema.names]:
         raise ContractViolation("unexpected_column", f"columns not agreed on: {', '.join(unexpected)}", delivery)
     for field in table.schema:
-        type_ = data.schema.field(field.name).type
+        type_ = found.field(field.name).type
         if pa.types.is_timestamp(type_) and pa.types.is_timestamp(field.type) and type_.tz is None:
             raise ContractViolation(
                 "naive_timestamp", f"{field.name} has no time zone; an instant is wanted, in UTC", delivery
             )
         if _plain(type_) != field.type:
             raise ContractViolation("wrong_type", f"{field.name} is {type_}, not {field.type}", delivery)
-        if not field.nullable and (nulls := data.column(field.name).null_count):
-            raise ContractViolation("null", f"{field.name} is null in {nulls} rows", delivery)
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
@@ -99,21 +98,22 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def _check_rows(table: RawTable, delivery: Delivery, data: pa.Table) -> None:
-    if not data.num_rows:
-        return
-    frame = pl.from_arrow(data.select(list(dict.fromkeys([*table.key, *([table.instant] if table.instant else [])]))))
-    assert isinstance(frame, pl.DataFrame)
-    if table.instant:
-        newest = frame[table.instant].max()
-        day = frame[table.instant].dt.convert_time_zone(BUSINESS_TIMEZONE).dt.date().max()
-        assert isinstance(day, date)
-        if day > delivery.landed_on:
+def _check_rows(table: RawTable, delivery: Delivery, data: pl.DataFrame) -> None:
+    for field in table.schema:
+        if not field.nullable and (nulls := data[field.name].null_count()):
+            raise ContractViolation("null", f"{field.name} is null in {nulls} rows", delivery)
+    if table.instant and data.height:
+        instants = data[table.instant]
+        newest = instants.dt.convert_time_zone(BUSINESS_TIMEZONE).dt.date().max()
+        assert isinstance(newest, date)
+        if newest > delivery.landed_on:
             raise ContractViolation(
-                "future_event", f"{table.instant} {newest} is after the day it landed, {delivery.landed_on}", delivery
+                "future_event",
+                f"{table.instant} reaches {instants.max()}, after the day it landed, {delivery.landed_on}",
+                delivery,
             )
     # Equal hashes are rare and then looked at; different hashes prove different keys, at a tenth of the cost.
-    keys = frame.select(table.key)
+    keys = data.select(table.key)
     if keys.hash_rows().n_unique() < keys.height and (repeated := keys.filter(keys.is_duplicated())).height:
         raise ContractViolation(
             "duplicate_key", f"{repeated.height} rows share a key, for example {repeated.row(0, named=True)}", delivery

@@ -56,7 +56,9 @@ class ReplayRates:
             if not 0 <= getattr(self, name) <= 1:
                 raise _wrong_rate(name, getattr(self, name), "a share from 0 to 1")
         if not 1 <= self.max_late_days <= MAX_LATE_DAYS:
-            raise _wrong_rate("max_late_days", self.max_late_days, f"1 to {MAX_LATE_DAYS}: labels mature on that promise")
+            raise _wrong_rate(
+                "max_late_days", self.max_late_days, f"1 to {MAX_LATE_DAYS}: labels mature on that promise"
+            )
         if not 1 <= self.correction_days[0] <= self.correction_days[1]:
             raise _wrong_rate("correction_days", self.correction_days, "two whole numbers, ascending, from 1")
         if self.seed < 0:
@@ -209,14 +211,12 @@ def _arrivals(lines: pl.DataFrame, rates: ReplayRates) -> pl.DataFrame:
     return pl.concat([first_right, wrong, right, phantoms.drop("settled_on"), withdrawn])
 
 
-def _chosen(
-    what: str, rates: ReplayRates, share: float, rows: pl.DataFrame, key: tuple[str, ...]
-) -> pl.DataFrame:
+def _chosen(what: str, rates: ReplayRates, share: float, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
     """The rows a hash of the key chooses, with the day `settled_on` of the file that sets them right."""
     chosen = rows.filter(pl.Series(_unit(what, rates.seed, *(rows[column] for column in key)) < share))
     low, high = rates.correction_days
     delay = low + (_unit(f"{what} delay", rates.seed, *(chosen[c] for c in key)) * (high - low + 1)).astype(np.int64)
-    day = pl.col("landed_on") + pl.duration(days=pl.Series(delay))
+    day = pl.col("landed_on") + pl.duration(days=pl.lit(pl.Series(delay)))
     settled = chosen.with_columns(settled_on=pl.when(day.is_in(list(CLOSED_DAYS))).then(day + DAY).otherwise(day))
     # What would be set right after the last file stays as the source has it.
     return settled.filter(pl.col("settled_on") <= CLOSING_DAY)
@@ -227,7 +227,7 @@ def _late(rows: pl.DataFrame, key: tuple[str, ...], rates: ReplayRates) -> pl.Da
     columns = [rows[column] for column in key]
     late = _unit("late", rates.seed, *columns) < rates.late_share
     delay = 1 + (_unit("late delay", rates.seed, *columns) * rates.max_late_days).astype(np.int64)
-    day = _business_date() + pl.duration(days=pl.Series(np.where(late, delay, 0)))
+    day = _business_date() + pl.duration(days=pl.lit(pl.Series(np.where(late, delay, 0))))
     return rows.with_columns(landed_on=pl.when(day.is_in(list(CLOSED_DAYS))).then(day - DAY).otherwise(day))
 
 

@@ -1,8 +1,8 @@
 """The raw tables: what lands, what it must look like, and what it becomes in the warehouse.
 
 One `RawTable` is the one statement about a table; the landing contract, the loader, the replay and the asset graph
-derive from it. Landed files carry dollars and instants; the warehouse holds integer cents, UTC timestamps and the shops'
-local date, and beside every row `landed_on`, the business day it became known.
+derive from it. Landed files carry dollars and instants; the warehouse holds integer cents, UTC timestamps and the
+shops' local date, and beside every row `landed_on`, the business day it became known.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.warehouse.base import Column
 
 Cadence = Literal["daily", "weekly", "dated"]
-"""daily: a file every day, empty when nothing happened; weekly: the Sunday before its Monday; dated: when there is news."""
+"""daily: a file every day, if need be an empty one; weekly: the Sunday before its Monday; dated: when there is news."""
 Pii = Literal["none", "pseudonym", "personal"]
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -99,9 +99,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="demographics",
             description="What a third of the households told about themselves, in bands.",
             owner="team:customer-insight",
-            schema=_schema(
-                _DEMOGRAPHICS, household_id=pa.int64(), **dict.fromkeys(_DEMOGRAPHICS, pa.string())
-            ),
+            schema=_schema(_DEMOGRAPHICS, household_id=pa.int64(), **dict.fromkeys(_DEMOGRAPHICS, pa.string())),
             key=("household_id",),
             cadence="dated",
             pii={**_HOUSEHOLD, **dict.fromkeys(_DEMOGRAPHICS, "personal")},
@@ -147,9 +145,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="coupon_redemptions",
             description="A household redeemed a coupon. The source knows the day only: noon, shop time.",
             owner="team:marketing",
-            schema=_schema(
-                household_id=pa.int64(), coupon_upc=pa.int64(), campaign_id=pa.int64(), event_ts=INSTANT
-            ),
+            schema=_schema(household_id=pa.int64(), coupon_upc=pa.int64(), campaign_id=pa.int64(), event_ts=INSTANT),
             key=("household_id", "coupon_upc", "campaign_id", "event_ts"),
             cadence="daily",
             instant="event_ts",

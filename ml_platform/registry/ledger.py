@@ -122,7 +122,7 @@ class Ledger:
         try:
             body = canonical_json(dict(verdict))
             gates = {gate["name"]: gate["passed"] for gate in verdict["gates"]}
-            artifact = verdict["artifact_digest"]
+            artifact, rival = verdict["artifact_digest"], verdict["champion_digest"]
         except (KeyError, TypeError, ValueError) as error:
             raise VerdictRejected(
                 f"it is not a verdict: {type(error).__name__}: {error}",
@@ -136,6 +136,13 @@ class Ledger:
                 f"it is of artifact {artifact}, the version is {judged.bundle_digest}",
                 where=where,
                 next_step="evaluate this version's own bundle",
+            )
+        champion = self.version(model, champion_version).bundle_digest if champion_version else None
+        if rival != champion:
+            raise VerdictRejected(
+                f"it compares with artifact {rival}, the champion named is {champion}",
+                where=where,
+                next_step="evaluate against the champion's own bundle",
             )
         digest = hashlib.sha256(body.encode()).hexdigest()
         with self._database.writing() as connection:

@@ -5,7 +5,7 @@ Rules:
 - Every gate of the spec has to have passed in that verdict. To them come two gates of the ledger's own:
   `judged_against_champion` (the verdict compared with the champion that reigns now, not with an earlier one) and
   `not_rolled_back` (nobody took this very version back out of service), so that automation never undoes a rollback.
-- A failed gate is passed only with a waiver that names it, a person, a reason and a last day; waivers stay in the entry.
+- A failed gate is passed only with a waiver that names it, a person, a reason and a last day, kept in the entry.
 - Promoting the reigning champion changes nothing and says so.
 - Rollback returns to the champion before; it needs a reason and no verdict, for that version has served already.
 """
@@ -155,6 +155,17 @@ def rollback(
         model, "rollback", target.version, history[-1], who=who, reason=reason, evidence_digest=evidence
     )
     return Outcome("rolled_back", target, entry)
+
+
+def opponent(ledger: Ledger, candidate: ModelVersion) -> ModelVersion | None:
+    """Whom a version is judged against: the champion; for the champion itself, the one before it in line, if any.
+
+    So evaluating a champion again compares it as before, and never with itself, whom it cannot beat.
+    """
+    line = reigns(ledger.history(candidate.model))
+    if line and line[-1] == candidate.version:
+        line.pop()
+    return ledger.version(candidate.model, line[-1]) if line else None
 
 
 def reigns(history: Sequence[Entry]) -> list[int]:

@@ -38,7 +38,7 @@ class RecordedVerdict:
     """What an evaluation said of a version. `seq` counts from 1 per version; the newest one counts.
 
     `champion_version` is the champion the version was judged against, None where there was none. `body` is the
-    verdict's own JSON: `artifact_digest`, `evaluation_digest`, `gates` (a list of `{name, passed, …}`), `metrics`.
+    verdict's own JSON; read of it are `artifact_digest`, `champion_digest`, `gates` (`[{name, passed, …}]`), `metrics`.
     """
 
     model: str

@@ -92,13 +92,12 @@ def count_roles(path: Path) -> Mapping[Role, RoleCount]:
 
     Raises TrainingFailed for an empty role, a label that is missing or neither 0 nor 1, or a role with a single class.
     """
-    import pyarrow.compute as pc
-
     table = _read(path, ["role", "label"])
+    roles = table.column("role").to_numpy(zero_copy_only=False)
     labels = _labels(table, path)
     counts: dict[Role, RoleCount] = {}
     for role in ROLES:
-        mine = labels[np.asarray(pc.equal(table.column("role"), role).cast("uint8")) == 1]  # type: ignore[attr-defined]
+        mine = labels[roles == role]
         counts[role] = RoleCount(rows=len(mine), positives=int(mine.sum()))
         if not len(mine):
             raise TrainingFailed(
@@ -122,27 +121,18 @@ def read_role(path: Path, role: Role, references: Sequence[str]) -> Rows:
 
 def _read(path: Path, columns: list[str], role: Role | None = None) -> "pa.Table":
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            missing = [name for name in columns if name not in file.schema_arrow.names]
-            if missing:
-                raise TrainingFailed(
-                    f"the training set has no column {', '.join(missing)}",
-                    where=path,
-                    next_step="build it from this model's spec",
-                )
-            if role is None:
-                return file.read(columns)
-            # Group by group, so that at most one role is in memory; pq.read_table's filters would import pandas.
-            parts = []
-            for group in range(file.num_row_groups):
-                mine = pc.equal(file.read_row_group(group, ["role"]).column("role"), role)  # type: ignore[attr-defined]
-                if pc.any(mine).as_py():  # type: ignore[attr-defined]
-                    parts.append(file.read_row_group(group, columns).filter(mine))
-            return pa.concat_tables(parts)
+        there = pq.read_schema(path).names
+        missing = [name for name in columns if name not in there]
+        if missing:
+            raise TrainingFailed(
+                f"the training set has no column {', '.join(missing)}",
+                where=path,
+                next_step="build it from this model's spec",
+            )
+        return pq.read_table(path, columns=columns, filters=None if role is None else [("role", "==", role)])
     except (OSError, pa.ArrowInvalid) as error:
         raise TrainingFailed(f"the training set cannot be read: {error}", where=path) from error
 

@@ -9,10 +9,10 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ml_platform.contracts import AS_OF
 from ml_platform.errors import PlatformError
+from ml_platform.features.pit import AS_OF
 from ml_platform.features.store import FeatureStore
-from ml_platform.lake import PartitionedTable, Published
+from ml_platform.lake import PartitionedTable, Published, parquet_bytes
 from ml_platform.training.job import column_of
 from ml_platform.training.spec import ModelSpec
 
@@ -46,9 +46,8 @@ def build_training_set(
     _demand_no_future(spec, joined, as_ofs)
     columns = [column_of(reference) for reference in spec.features]
     frame = joined.select(*spec.entity, AS_OF, "role", "label", *columns, *as_ofs)
-    staged = table.stage(cutoff.isoformat(), frame)
-    digest = hashlib.sha256(f"{staged.digest}{spec.digest()}".encode()).hexdigest()
-    staged.metadata.update({"digest": digest, "spec_digest": spec.digest()})  # type: ignore[attr-defined]
+    digest = hashlib.sha256(f"{hashlib.sha256(parquet_bytes(frame)).hexdigest()}{spec.digest()}".encode()).hexdigest()
+    staged = table.stage(cutoff.isoformat(), frame, {"digest": digest, "spec_digest": spec.digest()})
     summary = frame.group_by(AS_OF, "role").agg(
         rows=pl.len(),
         positive=pl.col("label").mean(),

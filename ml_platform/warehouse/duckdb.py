@@ -60,13 +60,15 @@ class DuckDBWarehouse:
         settings = {
             "threads": self.threads,
             "memory_limit": self.memory_limit,
-            "TimeZone": "UTC",
             "autoinstall_known_extensions": False,
+            "python_enable_replacements": False,  # a table name never means a variable of the caller
         }
         deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
-                return duckdb.connect(self.path, config=settings)
+                connection = duckdb.connect(self.path, config=settings)
+                connection.execute("set TimeZone = 'UTC'")  # refused in the settings: it needs an extension loaded
+                return connection
             except duckdb.IOException as error:
                 # Someone who does not know our lock, a database browser say, has the file open.
                 if "lock" not in str(error).lower():
@@ -92,7 +94,7 @@ class DuckDBSession:
 
     def read(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
         with _engine_errors(sql):
-            answer = pl.from_arrow(self._connection.execute(sql, dict(params or {})).to_arrow_table())
+            answer = pl.from_arrow(self._connection.sql(sql, params=dict(params or {})).to_arrow_table())
         assert isinstance(answer, pl.DataFrame)
         return answer
 
@@ -102,7 +104,7 @@ class DuckDBSession:
         rows = 0
         try:
             with _engine_errors(sql):
-                batches = self._connection.execute(sql, dict(params or {})).to_arrow_reader(EXPORT_BATCH_ROWS)
+                batches = self._connection.sql(sql, params=dict(params or {})).to_arrow_reader(EXPORT_BATCH_ROWS)
                 with pq.ParquetWriter(aside, batches.schema, compression="zstd") as writer:
                     for batch in batches:
                         writer.write_batch(batch)

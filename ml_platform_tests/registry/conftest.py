@@ -1,5 +1,7 @@
 """A real ledger on SQLite with a few versions, and the words to judge and promote them."""
 
+import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from ml_platform.registry.ledger import Ledger
-from ml_platform.registry.promotion import Outcome, promote, rollback
+from ml_platform.registry.promotion import Outcome, opponent, promote, rollback
 from ml_platform.registry.records import ModelVersion, Waiver
 
 MODEL = "replenishment"
@@ -42,9 +44,9 @@ class Shelf:
         )
 
     def judge(self, version: ModelVersion, **gates: bool) -> None:
-        champion = self.ledger.champion(MODEL)
-        verdict = verdict_on(version.bundle_digest, **gates)
-        self.ledger.record_verdict(MODEL, version.version, verdict, champion.version if champion else None)
+        rival = opponent(self.ledger, version)
+        verdict = verdict_on(version.bundle_digest, rival.bundle_digest if rival else None, **gates)
+        self.ledger.record_verdict(MODEL, version.version, verdict, rival.version if rival else None)
 
     def promote(self, version: int, *waivers: Waiver, reason: str = "it is better", **options: Any) -> Outcome:
         options = {"who": "ada", "gates": GATES, "today": TODAY, "read_digest": same_digest} | options
@@ -64,12 +66,13 @@ class Shelf:
         return [entry.to_version for entry in self.ledger.history(MODEL)]
 
 
-def verdict_on(artifact_digest: str, **gates: bool) -> dict[str, Any]:
+def verdict_on(artifact_digest: str, champion_digest: str | None = None, **gates: bool) -> dict[str, Any]:
     """A verdict that passes every gate but those given as False."""
-    results = {gate: True for gate in GATES} | gates
+    results = dict.fromkeys(GATES, True) | gates
     return {
         "format_version": 1,
         "artifact_digest": artifact_digest,
+        "champion_digest": champion_digest,
         "evaluation_digest": "evaluation",
         "gates": [{"name": name, "passed": passed, "figure": 0.5} for name, passed in results.items()],
         "metrics": {"auc": 0.78},
@@ -80,6 +83,18 @@ def ticking() -> Callable[[], datetime]:
     """A clock that gains a minute whenever it is read."""
     minutes = count()
     return lambda: datetime(2026, 11, 21, tzinfo=UTC) + timedelta(minutes=next(minutes))
+
+
+def start_process(function: Callable[..., Any], *arguments: object, kill_at: str = "") -> Any:
+    """A process of its own that runs the function. Forked: importing everything anew costs seconds."""
+
+    def run() -> None:
+        os.environ["ML_PLATFORM_KILL_AT"] = kill_at
+        function(*arguments)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ml_platform.registry.records import (
     Waiver,
 )
 from ml_platform.registry.views import history_rows, model_rows
-from ml_platform_tests.registry.conftest import MODEL, Shelf, verdict_on
+from ml_platform_tests.registry.conftest import MODEL, Shelf, start_process, verdict_on
 
 OLD_LEDGER = Path(__file__).parent / "ledger_v1.sql"
 TABLES = ("schema_version", "versions", "verdicts", "entries")
@@ -107,6 +107,15 @@ def test_a_verdict_of_another_artifact_is_rejected(shelf: Shelf) -> None:
     assert shelf.ledger.verdict(MODEL, 1) is None
 
 
+def test_a_verdict_that_compares_with_another_than_the_named_champion_is_rejected(shelf: Shelf) -> None:
+    shelf.reign("one")
+    shelf.version("two")
+    for stated, named in ((None, 1), ("one", None), ("zero", 1)):
+        with pytest.raises(VerdictRejected, match="it compares with artifact"):
+            shelf.ledger.record_verdict(MODEL, 2, verdict_on("two", stated), named)
+    assert shelf.ledger.record_verdict(MODEL, 2, verdict_on("two", "one"), 1).champion_version == 1
+
+
 @pytest.mark.parametrize(
     "change", [{"gates": []}, {"gates": [{"name": "a"}]}, {"gates": None}, {"metrics": {"auc": float("nan")}}]
 )
@@ -166,7 +175,7 @@ def test_a_newer_ledger_is_refused_with_a_clear_word_and_not_touched(shelf: Shel
         connection.execute("insert into schema_version values (99, 'tomorrow')")
         connection.commit()
     before = _schema_of(path)
-    with pytest.raises(LedgerTooNew, match="schema version 99, this release knows up to 2.*use the release"):
+    with pytest.raises(LedgerTooNew, match=r"schema version 99, this release knows up to 2.*use the release"):
         Ledger(shelf.url)
     assert _schema_of(path) == before
 
@@ -174,7 +183,7 @@ def test_a_newer_ledger_is_refused_with_a_clear_word_and_not_touched(shelf: Shel
 def test_a_file_that_is_no_ledger_and_a_place_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database\n" * 100)
     for place in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "below" / "ledger.db"):
-        with pytest.raises(LedgerUnavailable, match="notes.txt"):
+        with pytest.raises(LedgerUnavailable, match=r"notes\.txt"):
             Ledger(f"sqlite:///{place}")
 
 
@@ -187,17 +196,14 @@ def test_a_url_that_cannot_serve_is_a_configuration_error_without_its_password(u
 
 def test_many_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    context = multiprocessing.get_context("fork")
-    start = context.Barrier(6)
+    start = multiprocessing.get_context("fork").Barrier(6)
 
     def register(number: int) -> None:
         start.wait()
         said: dict[str, Any] = {"cutoff": date(2018, 1, 1), "training_set_digest": "t", "spec_digest": "s"}
         Ledger(url).register("m", bundle_digest=f"digest-{number}", bundle_uri="b", run_id="r", **said)
 
-    processes = [context.Process(target=register, args=(number,)) for number in range(6)]
-    for process in processes:
-        process.start()
+    processes = [start_process(register, number) for number in range(6)]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 6

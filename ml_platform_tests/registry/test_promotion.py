@@ -1,16 +1,14 @@
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from ml_platform.registry.ledger import Ledger
-from ml_platform.registry.promotion import JUDGED_AGAINST_CHAMPION, NOT_ROLLED_BACK
-from ml_platform.registry.records import PromotionRefused, RollbackRefused, Waiver
-from ml_platform_tests.registry.conftest import GATES, MODEL, TODAY, Shelf, verdict_on
+from ml_platform.registry.promotion import JUDGED_AGAINST_CHAMPION, NOT_ROLLED_BACK, opponent
+from ml_platform.registry.records import ModelVersion, PromotionConflict, PromotionRefused, RollbackRefused, Waiver
+from ml_platform_tests.registry.conftest import GATES, MODEL, TODAY, Shelf, start_process, verdict_on
 
 WAIVER = Waiver("calibrated", "ada", "the sale starts tomorrow", TODAY)
 
@@ -27,7 +25,7 @@ def test_a_first_version_with_a_passed_verdict_becomes_champion_on_that_evidence
 
 def test_a_version_without_a_verdict_is_refused(shelf: Shelf) -> None:
     shelf.version("one")
-    with pytest.raises(PromotionRefused, match="has no verdict.*Next: materialise models/replenishment/evaluation"):
+    with pytest.raises(PromotionRefused, match=r"has no verdict.*Next: materialise models/replenishment/evaluation"):
         shelf.promote(1)
     assert shelf.champions() == []
 
@@ -55,7 +53,7 @@ def test_a_failed_gate_is_refused_by_name(shelf: Shelf) -> None:
 
 def test_a_gate_that_the_verdict_does_not_speak_of_has_not_passed(shelf: Shelf) -> None:
     shelf.judge(shelf.version("one"))
-    with pytest.raises(PromotionRefused, match="reproducible .the verdict does not speak of it") as refusal:
+    with pytest.raises(PromotionRefused, match=r"reproducible .the verdict does not speak of it") as refusal:
         shelf.promote(1, gates=(*GATES, "reproducible"))
     assert refusal.value.gates == ("reproducible",)
 
@@ -167,39 +165,18 @@ def test_a_rolled_back_version_does_not_come_back_by_itself_but_by_a_person_on_r
     assert shelf.champions() == [1, 2, 1, 2]
 
 
-PROMOTE = f"""
-import sys, time
-from datetime import date
-from pathlib import Path
-from ml_platform.registry.ledger import Ledger
-from ml_platform.registry.promotion import promote
-from ml_platform.registry.records import PromotionConflict
-
-url, version, meeting = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-
-def meet(candidate):
-    # Called after the decision and before the entry: wait until everyone expected is here.
-    if meeting:
-        Path(meeting, f"arrived-{{version}}").touch()
-        while len(list(Path(meeting).glob("arrived-*"))) < 2:
-            time.sleep(0.01)
-    return candidate.bundle_digest
-
-try:
-    print(promote(Ledger(url), "{MODEL}", version, gates={GATES!r}, who=f"person {{version}}", reason="better",
-                  today=date(2026, 11, 21), read_digest=meet).action)
-except PromotionConflict as conflict:
-    print("conflict", conflict.winner.who)
-"""
-
-
-def _promoting(url: str, version: int, meeting: Path | str = "", kill_at: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROMOTE, url, str(version), str(meeting)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"ML_PLATFORM_KILL_AT": kill_at},
-    )
+def test_the_champion_is_judged_against_the_one_before_it_and_any_other_version_against_the_champion(
+    shelf: Shelf,
+) -> None:
+    one = shelf.version("one")
+    assert opponent(shelf.ledger, one) is None
+    shelf.reign("one")
+    assert opponent(shelf.ledger, one) is None
+    shelf.reign("two")
+    assert opponent(shelf.ledger, shelf.version("two")) == one
+    assert opponent(shelf.ledger, shelf.version("three")) == shelf.version("two")
+    shelf.rollback()
+    assert opponent(shelf.ledger, one) is None
 
 
 def test_of_two_processes_that_promote_at_once_exactly_one_wins_and_the_other_is_told_who(
@@ -208,12 +185,26 @@ def test_of_two_processes_that_promote_at_once_exactly_one_wins_and_the_other_is
     shelf.reign("one")
     for name in ("two", "three"):
         shelf.judge(shelf.version(name))
-    processes = {version: _promoting(shelf.url, version, meeting=tmp_path) for version in (2, 3)}
-    said = {version: process.communicate(timeout=60)[0].strip() for version, process in processes.items()}
+    meeting = multiprocessing.get_context("fork").Barrier(2)
+
+    def meet(version: ModelVersion) -> str:
+        meeting.wait(60)  # after the decision and before the entry: both have seen version 1 as champion
+        return version.bundle_digest
+
+    def attempt(version: int) -> None:
+        answer = tmp_path / f"answer-{version}"
+        try:
+            answer.write_text(shelf.promote(version, who=f"person {version}", read_digest=meet).action)
+        except PromotionConflict as conflict:
+            answer.write_text(f"conflict with {conflict.winner.who}")
+
+    for process in [start_process(attempt, version) for version in (2, 3)]:
+        process.join(60)
     history = shelf.ledger.history(MODEL)
     winner = history[-1].to_version
     loser = 5 - winner
-    assert said == {winner: "promoted", loser: f"conflict person {winner}"}
+    assert (tmp_path / f"answer-{winner}").read_text() == "promoted"
+    assert (tmp_path / f"answer-{loser}").read_text() == f"conflict with person {winner}"
     assert [(entry.seq, entry.from_version) for entry in history] == [(1, None), (2, 1)]
 
 
@@ -222,28 +213,24 @@ def test_a_promotion_killed_around_its_entry_leaves_all_of_it_or_nothing_and_end
     shelf: Shelf, point: str, champions: list[int]
 ) -> None:
     shelf.judge(shelf.version("one"))
-    killed = _promoting(shelf.url, 1, kill_at=point)
-    killed.communicate(timeout=60)
-    assert killed.returncode == -signal.SIGKILL
+    killed = start_process(shelf.promote, 1, kill_at=point)
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
     assert shelf.champions() == champions
     shelf.promote(1)
     assert shelf.champions() == [1]
 
 
 def test_a_registration_killed_after_its_commit_is_found_again(shelf: Shelf) -> None:
-    program = (
-        "import sys; from datetime import date; from ml_platform.registry.ledger import Ledger\n"
-        "Ledger(sys.argv[1]).register('replenishment', bundle_digest='one', bundle_uri='bundles/one',"
-        " cutoff=date(2018, 1, 1), training_set_digest='t', spec_digest='s', run_id='killed')"
-    )
-    environment = os.environ | {"ML_PLATFORM_KILL_AT": "ledger.registered"}
-    killed = subprocess.run([sys.executable, "-c", program, shelf.url], env=environment, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert (shelf.version("one").version, shelf.version("one").run_id) == (1, "killed")
+    killed = start_process(shelf.version, "one", kill_at="ledger.registered")
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    assert [version.bundle_digest for version in shelf.ledger.versions(MODEL)] == ["one"]
+    assert shelf.version("one").version == 1
 
 
 def test_a_verdict_recorded_again_after_promotion_leaves_the_evidence_in_place(shelf: Shelf) -> None:
     shelf.reign("one")
-    shelf.ledger.record_verdict(MODEL, 1, verdict_on("one", calibrated=False), 1)
+    shelf.ledger.record_verdict(MODEL, 1, verdict_on("one", calibrated=False), None)
     evidence = shelf.ledger.evidence(shelf.ledger.history(MODEL)[-1])
     assert evidence.gates["calibrated"] is True

@@ -1,12 +1,9 @@
 """MLflow on SQLite: its tables are made once for the whole test run and copied for each test."""
 
 import fcntl
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,10 +13,10 @@ from ml_platform_tests.registry.conftest import Shelf, ticking
 
 
 @pytest.fixture(scope="session")
-def made_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def made_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An initialised MLflow database, shared by the processes of the test run."""
     base = tmp_path_factory.getbasetemp()
-    folder = base if worker_id == "master" else base.parent
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with (folder / "mlflow-template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         tracking = Tracking(f"sqlite:///{folder / 'mlflow-template.db'}", folder / "unused")
@@ -37,15 +34,3 @@ def tracking(made_database: Path, tmp_path: Path) -> Tracking:
 def shelf(tmp_path: Path) -> Shelf:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     return Shelf(url, Ledger(url, clock=ticking()))
-
-
-def start_process(function: Callable[..., Any], *arguments: object, kill_at: str = "") -> Any:
-    """A process of its own that runs the function (forked: importing MLflow anew costs seconds)."""
-
-    def run() -> None:
-        os.environ["ML_PLATFORM_KILL_AT"] = kill_at
-        function(*arguments)
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    return process

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ml_platform.tracking.mlflow import Attempt, Tracking, TrackingUnavailable
-from ml_platform_tests.tracking.conftest import start_process
+from ml_platform_tests.registry.conftest import start_process
 
 PNG = b"\x89PNG\r\n\x1a\n not much of a picture"
 

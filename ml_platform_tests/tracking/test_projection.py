@@ -8,8 +8,7 @@ import pytest
 from ml_platform.registry.ledger import Ledger
 from ml_platform.tracking.mlflow import Tracking
 from ml_platform.tracking.projection import ALIAS
-from ml_platform_tests.registry.conftest import MODEL, Shelf
-from ml_platform_tests.tracking.conftest import start_process
+from ml_platform_tests.registry.conftest import MODEL, Shelf, start_process
 
 
 def mirrored(tracking: Tracking) -> dict[str, str]:

@@ -6,45 +6,63 @@ with as_ofs as (
     {{ as_ofs() }}
 ),
 
-deltas as (
-    select *
+-- One small number for (household, category): millions of rows are sorted and grouped by it.
+pairs as (
+    select
+        household_id,
+        product_category,
+        cast(row_number() over (order by household_id, product_category) as integer) as pair_id
     from {{ ref('household_category_day_deltas') }}
     where event_date >= {{ day('as_of_from') }} - 119 and landed_on < {{ day('as_of_to') }}
+    group by household_id, product_category
 ),
 
--- One number for (household, category): everything below groups by it millions of times.
-pairs as (
-    select household_id, product_category, row_number() over (order by household_id, product_category) as pair_id
-    from (select distinct household_id, product_category from deltas) as bought
+deltas as (
+    select
+        pairs.pair_id,
+        pairs.product_category,
+        category_days.event_date,
+        category_days.landed_on,
+        category_days.lines_delta,
+        category_days.spend_cents_delta,
+        category_days.discount_cents_delta,
+        category_days.coupon_lines_delta
+    from {{ ref('household_category_day_deltas') }} as category_days
+    inner join pairs
+        on category_days.household_id = pairs.household_id
+        and category_days.product_category = pairs.product_category
+    where category_days.event_date >= {{ day('as_of_from') }} - 119 and category_days.landed_on < {{ day('as_of_to') }}
 ),
 
 -- A shopping day's sums after each landing that changed it, valid until the next such landing.
 days_known as (
     select
-        pairs.pair_id,
-        deltas.event_date,
-        deltas.landed_on,
-        lead(deltas.landed_on) over (
-            partition by pairs.pair_id, deltas.event_date order by deltas.landed_on
-        ) as superseded_on,
+        pair_id,
+        event_date,
+        landed_on,
+        lead(landed_on) over (partition by pair_id, event_date order by landed_on) as superseded_on,
         {% for measure in ['lines', 'spend_cents', 'discount_cents', 'coupon_lines'] -%}
-        sum(deltas.{{ measure }}_delta) over (
-            partition by pairs.pair_id, deltas.event_date
-            order by deltas.landed_on rows between unbounded preceding and current row
-        ) as {{ measure }}{{ ',' if not loop.last }}
+        cast(sum({{ measure }}_delta) over (
+            partition by pair_id, event_date order by landed_on rows between unbounded preceding and current row
+        ) as integer) as {{ measure }}{{ ',' if not loop.last }}
         {% endfor %}
     from deltas
-    inner join pairs on deltas.household_id = pairs.household_id and deltas.product_category = pairs.product_category
+    where event_date >= {{ day('as_of_from') }} - 84
 ),
 
 days as (
     select
-        days_known.*,
+        days_known.pair_id,
         as_ofs.as_of,
-        as_ofs.as_of - days_known.event_date as age_days,
-        lag(days_known.event_date) over (
+        days_known.event_date,
+        cast(as_ofs.as_of - days_known.event_date as integer) as age_days,
+        cast(days_known.event_date - lag(days_known.event_date) over (
             partition by days_known.pair_id, as_ofs.as_of order by days_known.event_date
-        ) as previous_date
+        ) as integer) as gap_days,
+        days_known.lines,
+        days_known.spend_cents,
+        days_known.discount_cents,
+        days_known.coupon_lines
     from days_known
     inner join as_ofs
         on days_known.event_date < as_ofs.as_of
@@ -59,27 +77,23 @@ bought as (
         pair_id,
         as_of,
         {% for window in [7, 28, 84] -%}
-        sum(case when age_days <= {{ window }} then 1 else 0 end) as days_{{ window }}d,
-        sum(case when age_days <= {{ window }} then lines else 0 end) as lines_{{ window }}d,
-        sum(case when age_days <= {{ window }} then spend_cents else 0 end) as spend_cents_{{ window }}d,
+        count(case when age_days <= {{ window }} then 1 end) as days_{{ window }}d,
+        sum(case when age_days <= {{ window }} then lines end) as lines_{{ window }}d,
+        sum(case when age_days <= {{ window }} then spend_cents end) as spend_cents_{{ window }}d,
         {% endfor -%}
-        sum(case when age_days > 28 and age_days <= 56 then lines else 0 end) as lines_previous_28d,
         sum(discount_cents) as discount_cents,
-        max(case when coupon_lines > 0 then 1 else 0 end) as coupon_84d,
-        sum(
+        sum(coupon_lines) as coupon_lines,
+        -- The first day of each week: the day before it, if any, is further back than the week's Monday.
+        count(
             case
-                when previous_date is null then 1
-                when floor((event_date - cast('2016-12-26' as date)) / 7)
-                    > floor((previous_date - cast('2016-12-26' as date)) / 7) then 1
-                else 0
+                when gap_days is null or gap_days > mod(event_date - cast('2016-12-26' as date), 7) then 1
             end
         ) as weeks_bought,
         min(age_days) as recency_days,
         max(age_days) as oldest_days,
-        sum((event_date - previous_date) * (event_date - previous_date)) as gap_square_sum,
-        max(previous_date) as previous_date,
-        max(event_date) as last_date,
-        median(event_date - previous_date) as median_gap_days
+        min(case when gap_days is not null then age_days * 128 + gap_days end) as youngest_age_and_gap,
+        sum(gap_days * gap_days) as gap_square_sum,
+        median(gap_days) as median_gap_days
     from days
     group by pair_id, as_of
 ),
@@ -87,44 +101,60 @@ bought as (
 -- Of those who bought a category in the 84 days to 35 days ago, how many bought it in the 28 days that followed.
 matured as (
     select
-        deltas.household_id,
+        deltas.pair_id,
         deltas.product_category,
         as_ofs.as_of,
-        sum(case when deltas.event_date < as_ofs.as_of - 35 then deltas.lines_delta else 0 end) as lines_before,
-        sum(case when deltas.event_date >= as_ofs.as_of - 35 then deltas.lines_delta else 0 end) as lines_after
+        sum(case when deltas.event_date < as_ofs.as_of - 35 then deltas.lines_delta end) as lines_before,
+        sum(case when deltas.event_date >= as_ofs.as_of - 35 then deltas.lines_delta end) as lines_after
     from deltas
     inner join as_ofs
         on deltas.event_date < as_ofs.as_of - 7
         and deltas.event_date >= as_ofs.as_of - 119
         and deltas.landed_on < as_ofs.as_of
-    group by deltas.household_id, deltas.product_category, as_ofs.as_of
+    group by deltas.pair_id, deltas.product_category, as_ofs.as_of
 ),
 
 repurchases as (
     select
         product_category,
         as_of,
-        sum(case when lines_after > 0 then 1 else 0 end) as repurchased,
+        count(case when lines_after > 0 then 1 end) as repurchasing,
         count(*) as households
     from matured
     where lines_before > 0
     group by product_category, as_of
 ),
 
-momentum as (
-    select
-        pairs.product_category,
-        bought.as_of,
-        sum(bought.lines_28d) as lines_28d,
-        sum(bought.lines_previous_28d) as lines_previous_28d
-    from bought
-    inner join pairs on bought.pair_id = pairs.pair_id
-    group by pairs.product_category, bought.as_of
+category_days as (
+    select product_category, event_date, landed_on, sum(lines_delta) as lines_delta
+    from deltas
+    group by product_category, event_date, landed_on
 ),
 
--- The coming week's promotions as its newest file said; a store that is in no file is unknown, not without promotions.
+momentum as (
+    select
+        category_days.product_category,
+        as_ofs.as_of,
+        sum(case when category_days.event_date >= as_ofs.as_of - 28 then category_days.lines_delta else 0 end)
+            as lines_28d,
+        sum(case when category_days.event_date < as_ofs.as_of - 28 then category_days.lines_delta else 0 end)
+            as lines_previous_28d
+    from category_days
+    inner join as_ofs
+        on category_days.event_date < as_ofs.as_of
+        and category_days.event_date >= as_ofs.as_of - 56
+        and category_days.landed_on < as_ofs.as_of
+    group by category_days.product_category, as_ofs.as_of
+),
+
+-- The coming week's promotions as its newest file said.
 promotions as (
-    select category_promotions.*, as_ofs.as_of
+    select
+        category_promotions.store_id,
+        category_promotions.product_category,
+        as_ofs.as_of,
+        category_promotions.mailer_products,
+        category_promotions.display_products
     from {{ ref('category_promotions') }} as category_promotions
     inner join as_ofs
         on category_promotions.week_start = as_ofs.as_of
@@ -132,23 +162,43 @@ promotions as (
     qualify rank() over (partition by as_ofs.as_of order by category_promotions.landed_on desc) = 1
 ),
 
+lifetime as (
+    {{ ever(ref('household_category_day_deltas'), ['household_id', 'product_category'], 'days_delta', 'days_ever') }}
+),
+
+-- A store that is in no file is unknown, not without promotions.
 promoting_stores as (
     select distinct store_id, as_of from promotions
+),
+
+households as (
+    select
+        household_features.household_id,
+        household_features.as_of,
+        household_features.spend_cents_84d,
+        promoting_stores.store_id
+    from {{ ref('household_features') }} as household_features
+    left join promoting_stores
+        on household_features.main_store_id = promoting_stores.store_id
+        and household_features.as_of = promoting_stores.as_of
+    where {{ in_as_of_range('household_features.as_of') }}
 )
 
+-- Left joins although every row has its match: they keep the small tables on the side that is hashed.
 select
     pairs.household_id,
     pairs.product_category,
     bought.as_of,
     {% for window in [7, 28, 84] -%}
     cast(bought.days_{{ window }}d as integer) as days_{{ window }}d,
-    cast(bought.lines_{{ window }}d as integer) as lines_{{ window }}d,
-    cast(bought.spend_cents_{{ window }}d as bigint) as spend_cents_{{ window }}d,
+    cast(coalesce(bought.lines_{{ window }}d, 0) as integer) as lines_{{ window }}d,
+    cast(coalesce(bought.spend_cents_{{ window }}d, 0) as bigint) as spend_cents_{{ window }}d,
     {% endfor -%}
     cast(bought.weeks_bought as integer) as weeks_bought_84d,
-    cast(case when bought.days_28d > 0 then 1 else 0 end as integer) as bought_28d,
-    cast(bought.recency_days as integer) as recency_days,
-    cast(bought.last_date - bought.previous_date as integer) as last_gap_days,
+    lifetime.days_ever,
+    cast(case when bought.recency_days <= 28 then 1 else 0 end as integer) as bought_28d,
+    bought.recency_days,
+    cast(mod(bought.youngest_age_and_gap, 128) as integer) as last_gap_days,
     {{ ratio('bought.oldest_days - bought.recency_days', 'bought.days_84d - 1') }} as mean_gap_days,
     cast(bought.median_gap_days as double) as median_gap_days,
     {{ standard_deviation(
@@ -158,25 +208,25 @@ select
         'bought.recency_days * (bought.days_84d - 1)', 'bought.oldest_days - bought.recency_days'
     ) }} as recency_to_mean_gap_ratio,
     {{ ratio('bought.discount_cents', 'bought.spend_cents_84d + bought.discount_cents') }} as discount_share_84d,
-    cast(bought.coupon_84d as integer) as coupon_used_84d,
+    cast(case when bought.coupon_lines > 0 then 1 else 0 end as integer) as coupon_used_84d,
     {{ ratio('bought.spend_cents_84d', 'households.spend_cents_84d') }} as household_spend_share_84d,
     {{ trend('momentum.lines_28d', 'momentum.lines_previous_28d') }} as category_momentum_28d,
-    {{ ratio('repurchases.repurchased', 'repurchases.households') }} as category_repurchase_rate_28d,
+    {{ ratio('repurchases.repurchasing', 'repurchases.households') }} as category_repurchase_rate_28d,
+    {% for place in ['mailer', 'display'] -%}
     cast(
-        case when promoting_stores.store_id is not null then coalesce(promotions.mailer_products, 0) end as integer
-    ) as mailer_products,
-    cast(
-        case when promoting_stores.store_id is not null then coalesce(promotions.display_products, 0) end as integer
-    ) as display_products
+        case when households.store_id is not null then coalesce(promotions.{{ place }}_products, 0) end as integer
+    ) as {{ place }}_products{{ ',' if not loop.last }}
+    {% endfor %}
 from bought
-inner join pairs on bought.pair_id = pairs.pair_id
-inner join momentum on pairs.product_category = momentum.product_category and bought.as_of = momentum.as_of
-inner join {{ ref('household_features') }} as households
-    on pairs.household_id = households.household_id and bought.as_of = households.as_of
+left join pairs on bought.pair_id = pairs.pair_id
+left join lifetime
+    on pairs.household_id = lifetime.household_id
+    and pairs.product_category = lifetime.product_category
+    and bought.as_of = lifetime.as_of
+left join households on pairs.household_id = households.household_id and bought.as_of = households.as_of
+left join momentum on pairs.product_category = momentum.product_category and bought.as_of = momentum.as_of
 left join repurchases on pairs.product_category = repurchases.product_category and bought.as_of = repurchases.as_of
-left join promoting_stores
-    on households.main_store_id = promoting_stores.store_id and bought.as_of = promoting_stores.as_of
 left join promotions
-    on households.main_store_id = promotions.store_id
+    on households.store_id = promotions.store_id
     and pairs.product_category = promotions.product_category
     and bought.as_of = promotions.as_of

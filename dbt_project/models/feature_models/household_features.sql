@@ -166,6 +166,14 @@ targeting as (
     group by campaigns.household_id, campaigns.as_of
 ),
 
+trips as (
+    {{ ever(ref('household_day_deltas'), ['household_id'], 'baskets_delta', 'trips_ever') }}
+),
+
+redeemed as (
+    {{ ever(ref('redemption_day_deltas'), ['household_id'], 'redemptions_delta', 'redemptions_ever') }}
+),
+
 population as (
     select household_id, as_of from shopping
     union
@@ -181,6 +189,7 @@ select
     cast(coalesce(shopping.lines_{{ window }}d, 0) as integer) as lines_{{ window }}d,
     cast(coalesce(shopping.spend_cents_{{ window }}d, 0) as bigint) as spend_cents_{{ window }}d,
     {% endfor -%}
+    coalesce(trips.trips_ever, 0) as trips_ever,
     cast(coalesce(breadth.categories, 0) as integer) as categories_84d,
     cast(coalesce(store_visits.stores, 0) as integer) as stores_84d,
     store_visits.store_id as main_store_id,
@@ -201,6 +210,7 @@ select
     cast(coalesce(targeting.campaigns_84d, 0) as integer) as campaigns_84d,
     cast(coalesce(redeeming.redemptions_28d, 0) as integer) as redemptions_28d,
     cast(coalesce(redeeming.redemptions_84d, 0) as integer) as redemptions_84d,
+    coalesce(redeemed.redemptions_ever, 0) as redemptions_ever,
     cast(coalesce(targeting.redemptions_active_campaigns, 0) as integer) as redemptions_active_campaigns_84d,
     cast(redeeming.days_since_redemption as integer) as days_since_redemption,
     {{ ratio('targeting.campaigns_redeemed_84d', 'targeting.campaigns_84d') }} as campaign_redemption_share_84d
@@ -213,3 +223,5 @@ left join store_visits
 left join breadth on population.household_id = breadth.household_id and population.as_of = breadth.as_of
 left join targeting on population.household_id = targeting.household_id and population.as_of = targeting.as_of
 left join redeeming on population.household_id = redeeming.household_id and population.as_of = redeeming.as_of
+left join trips on population.household_id = trips.household_id and population.as_of = trips.as_of
+left join redeemed on population.household_id = redeemed.household_id and population.as_of = redeemed.as_of

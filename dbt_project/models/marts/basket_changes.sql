@@ -40,9 +40,7 @@ select
     landed_on,
     event_date,
     store_id,
-    cast(
-        case when lines_after > 0 then 1 else 0 end - case when lines_after - lines_delta > 0 then 1 else 0 end as integer
-    ) as baskets_delta,
+    {{ appearance('lines_after', 'lines_delta') }} as baskets_delta,
     cast(lines_delta as bigint) as lines_delta,
     cast(spend_cents_delta as bigint) as spend_cents_delta,
     cast(discount_cents_delta as bigint) as discount_cents_delta,

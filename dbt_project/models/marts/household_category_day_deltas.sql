@@ -1,15 +1,48 @@
 -- What each landing day changed about a household's shopping day in one product category.
+-- A day counts from its first line on and no longer when its last is gone, so `days_delta` adds up to the days ever bought.
 {{ config(materialized='incremental', incremental_strategy='replace_range', unique_key='landed_on') }}
+
+with oldest as (
+    select min(event_date) as event_date
+    from {{ ref('line_changes') }}
+    where {{ in_landed_range() }}
+),
+
+changes as (
+    select
+        household_id,
+        product_category,
+        event_date,
+        landed_on,
+        sum(sign) as lines_delta,
+        sum(sign * sales_cents) as spend_cents_delta,
+        sum(sign * discount_cents) as discount_cents_delta,
+        sum(case when coupon_disc_cents > 0 then sign else 0 end) as coupon_lines_delta
+    from {{ ref('line_changes') }}
+    where landed_on >= (select event_date from oldest) and landed_on <= {{ day('landed_to') }}
+        and product_category is not null
+    group by household_id, product_category, event_date, landed_on
+),
+
+known as (
+    select
+        *,
+        sum(lines_delta) over (
+            partition by household_id, product_category, event_date
+            order by landed_on rows between unbounded preceding and current row
+        ) as lines_after
+    from changes
+)
 
 select
     household_id,
     product_category,
     event_date,
     landed_on,
-    cast(sum(sign) as bigint) as lines_delta,
-    cast(sum(sign * sales_cents) as bigint) as spend_cents_delta,
-    cast(sum(sign * discount_cents) as bigint) as discount_cents_delta,
-    cast(sum(case when coupon_disc_cents > 0 then sign else 0 end) as bigint) as coupon_lines_delta
-from {{ ref('line_changes') }}
-where {{ in_landed_range() }} and product_category is not null
-group by household_id, product_category, event_date, landed_on
+    {{ appearance('lines_after', 'lines_delta') }} as days_delta,
+    cast(lines_delta as bigint) as lines_delta,
+    cast(spend_cents_delta as bigint) as spend_cents_delta,
+    cast(discount_cents_delta as bigint) as discount_cents_delta,
+    cast(coupon_lines_delta as bigint) as coupon_lines_delta
+from known
+where {{ in_landed_range() }}

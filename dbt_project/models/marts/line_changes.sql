@@ -39,4 +39,4 @@ select
 from changes
 where is_merchandise
     and not is_withdrawn
-    and changed_on between {{ day('landed_from') }} and {{ day('landed_to') }}
+    and {{ in_landed_range('changed_on') }}

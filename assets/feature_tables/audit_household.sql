@@ -1,7 +1,7 @@
 -- Recomputed straight from raw lines for a sample of households, as known before $as_of, by no code the features share.
 with versions as (
     select line.*, row_number() over (
-        partition by household_id, basket_id, product_id order by landed_on desc) as newest_first
+        partition by household_id, basket_id, line.product_id order by landed_on desc) as newest_first
     from raw.transactions as line
     where landed_on < $as_of and event_date < $as_of and event_date >= $as_of - 84
         and household_id in (select unnest($households))
@@ -10,10 +10,8 @@ with versions as (
 bought as (
     select versions.*
     from versions
-    where newest_first = 1 and not is_withdrawn and not exists (
-        select 1 from raw.products
-        where products.product_id = versions.product_id and products.department in ('FUEL', 'COUPON', 'MISC')
-    )
+    inner join raw.products using (product_id)
+    where newest_first = 1 and not is_withdrawn and department not in ('FUEL', 'COUPON', 'MISCELLANEOUS')
 )
 
 select

@@ -18,5 +18,5 @@ select
 from versions
 inner join raw.products using (product_id)
 where newest_first = 1 and not is_withdrawn
-    and product_category is not null and department not in ('FUEL', 'COUPON', 'MISC')
+    and product_category is not null and department not in ('FUEL', 'COUPON', 'MISCELLANEOUS')
 group by household_id, product_category

@@ -1,0 +1,157 @@
+"""The whole path without Dagster: the core functions that the assets call, in one plain script.
+
+The measure against which orchestration is taxed. `python -m benchmarks.plain_path` works on what has landed in
+`ML_PLATFORM_HOME`; it does the work of every asset and check, and shows and records nothing of it in Dagster.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+
+from benchmarks.rows import REPOSITORY
+from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPENING_DAY, last_monday, mondays
+from ml_platform.evaluation.plots import evaluation_plots
+from ml_platform.evaluation.report import Scored, evaluate, flat_metrics
+from ml_platform.features.publish import publish_week
+from ml_platform.features.store import FeatureStore
+from ml_platform.lake import PartitionedTable
+from ml_platform.landing.files import LandingFolder
+from ml_platform.landing.loading import create_raw, demand_every_day, load_all
+from ml_platform.landing.tables import RAW_TABLES
+from ml_platform.predictions import contract, population_table, predict
+from ml_platform.registry import promotion
+from ml_platform.registry.bundles import open_bundle
+from ml_platform.registry.ledger import Ledger
+from ml_platform.settings import Settings
+from ml_platform.tracking.mlflow import Tracking
+from ml_platform.training.compute import run_worker
+from ml_platform.training.data import feature_matrix
+from ml_platform.training.job import TrainingJob, write_job
+from ml_platform.training.rehearsal import is_reproducible
+from ml_platform.training.sets import build_training_set
+from ml_platform.training.spec import ModelSpec, gate_name
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
+
+# The declarations are plain, but the package they stand in builds the graph when imported; an empty stand-in does not.
+_assets = ModuleType("assets")
+_assets.__path__ = [str(REPOSITORY / "assets")]
+sys.modules["assets"] = _assets
+from assets.feature_tables import FEATURE_TABLES  # noqa: E402
+from assets.models import MODELS  # noqa: E402
+
+
+def main() -> None:
+    """Raw, SQL, features, then the life cycle of each model at the newest Monday. Raises what any of it raises."""
+    settings = Settings.from_env()
+    landing = LandingFolder(settings.landing)
+    landed = landing.landed_through()
+    if landed is None:
+        raise SystemExit("nothing has landed: mlp land --until 2017-12-31")
+    landed, newest = min(landed, CLOSING_DAY), min(last_monday(landed + DAY), LAST_AS_OF)
+    warehouse = DuckDBWarehouse(settings.warehouse)
+    _load(warehouse, landing, landed)
+    _dbt_build(warehouse, ["staging", "marts"], {"landed_from": OPENING_DAY, "landed_to": landed})
+    _dbt_build(warehouse, ["feature_models"], {"as_of_from": FIRST_AS_OF, "as_of_to": newest})
+    store = FeatureStore(settings.lake, FEATURE_TABLES)
+    _publish(warehouse, store, newest)
+    for spec in MODELS.values():
+        _live(spec, newest, settings, warehouse, store)
+
+
+def _load(warehouse: DuckDBWarehouse, landing: LandingFolder, landed: date) -> None:
+    with warehouse.session("load") as session:
+        create_raw(session)
+        for table in RAW_TABLES.values():
+            deliveries = landing.deliveries(table.name, OPENING_DAY, landed)
+            demand_every_day(table, deliveries, OPENING_DAY, landed)
+            load_all(session, table, deliveries)
+
+
+def _dbt_build(warehouse: DuckDBWarehouse, folders: list[str], days: dict[str, date]) -> None:
+    """One `dbt build` of the folders' models and their tests, as the shell calls it."""
+    variables = json.dumps({name: day.isoformat() for name, day in days.items()})
+    command = [str(Path(sys.executable).with_name("dbt")), "build", "--select", *folders, "--vars", variables]
+    environ = {**os.environ, "DBT_DUCKDB_PATH": str(warehouse.path), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    with warehouse.lock("dbt build"), tempfile.TemporaryDirectory() as target:
+        subprocess.run([*command, "--target-path", target], cwd=REPOSITORY / "dbt_project", env=environ, check=True)
+
+
+def _publish(warehouse: DuckDBWarehouse, store: FeatureStore, newest: date) -> None:
+    for table in FEATURE_TABLES.values():
+        with warehouse.session(f"publish {table.name}") as session:
+            weeks = [publish_week(session, store, table, day) for day in mondays(FIRST_AS_OF, newest)]
+        kept_aside = [week.as_of for week in weeks if week.published is None]
+        if kept_aside:
+            raise SystemExit(f"{table.name}: kept aside: {kept_aside}")
+
+
+def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWarehouse, store: FeatureStore) -> None:
+    """training set -> candidate -> evaluation -> champion -> predictions."""
+    sets = PartitionedTable(settings.lake / "training_sets", spec.name)
+    with warehouse.session(f"labels of {spec.name}") as session:
+        asked = {"as_ofs": list(spec.split.roles(cutoff, spec.label)), "cutoff": cutoff}
+        labels = session.read(spec.label.sql.read_text(), asked)
+    built = build_training_set(spec, cutoff, labels, store, sets)
+    folder, data = settings.lake / "models" / spec.name, Path(built.published.path)
+    job = TrainingJob.from_spec(spec, data, built.digest, folder)
+    job = replace(job, output=str(folder / job.digest()[:16]))
+    book, tracking = Ledger(settings.ledger_url), Tracking(settings.tracking_uri, settings.mlflow_artifacts)
+    with tracking.attempt(
+        spec.name, dagster_run_id="plain", data_digest=job.data_digest, params=job.parameters()
+    ) as attempt:
+        run_worker(write_job(job, folder / "jobs" / f"{job.digest()[:16]}.json"))
+        bundle = open_bundle(Path(job.output))
+        attempt.log_curves(bundle.curves())
+        attempt.log_files(bundle.path, "bundle")
+    version = book.register(
+        spec.name,
+        bundle_digest=bundle.digest,
+        bundle_uri=str(bundle.path),
+        cutoff=cutoff,
+        training_set_digest=job.data_digest,
+        spec_digest=job.spec_digest,
+        run_id="plain",
+        tracking_run_id=attempt.run_id,
+    )
+    frame = sets.read(cutoff.isoformat())
+    rows = frame.filter(pl.col("role") == "evaluate").to_arrow()
+    with tempfile.TemporaryDirectory() as aside:
+        same = is_reproducible(spec, bundle, data, built.digest, Path(aside), print)
+    scored = Scored(bundle.digest, bundle.predict(feature_matrix(rows, bundle.columns)))
+    found = evaluate(spec, frame, scored, None, reproducible=same)
+    book.record_verdict(spec.name, version.version, found.verdict.to_json(), None)
+    attempt.log_metrics(flat_metrics(found))
+    attempt.log_plots(evaluation_plots(found))
+    _promote(spec, book, version.version)
+    tracking.project(book, spec.name)
+    predictions = predict(spec, bundle, version.version, store, cutoff)
+    outcome = contract(spec, population_table(spec, store)).check(predictions)
+    if not outcome.passed:
+        raise SystemExit(f"predictions of {spec.name} break their contract")
+    table = PartitionedTable(settings.lake / "predictions", spec.name)
+    table.publish(table.stage(cutoff.isoformat(), predictions, {"model_version": str(version.version)}))
+
+
+def _promote(spec: ModelSpec, book: Ledger, version: int) -> None:
+    promotion.promote(
+        book,
+        spec.name,
+        version,
+        gates=[gate_name(gate) for gate in spec.gates],
+        who="plain_path",
+        reason="passed every gate",
+        today=date.today(),
+        read_digest=lambda version: open_bundle(Path(version.bundle_uri)).digest,
+    )
+
+
+if __name__ == "__main__":
+    main()

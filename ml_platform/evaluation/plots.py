@@ -1,0 +1,216 @@
+"""Pictures of an evaluation as small PNGs, to be shown inside Markdown metadata.
+
+Drawn on a figure of their own (no pyplot, no display, no global state), about 700 pixels wide. Each takes an evaluation
+or bare scores and gives PNG bytes; `markdown_image` makes them a data URI, which Dagster's UI and MLflow both render.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ml_platform.evaluation.bootstrap import CANDIDATE, CHAMPION, Measurement
+from ml_platform.evaluation.gates import METRIC_WORDS
+from ml_platform.evaluation.metrics import ECE_BINS, mass_bins
+from ml_platform.evaluation.report import Evaluation, measured
+from ml_platform.training.spec import Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_INCHES = 7.0
+DOTS_PER_INCH = 100
+CURVE_POINTS = 400
+COLOURS = 128
+_INK, _GRID = "#333333", "#dddddd"
+_CANDIDATE_COLOUR, _CHAMPION_COLOUR = "#0b5cad", "#d1495b"
+_BASELINE_COLOURS = ("#7a7a7a", "#c08a2d", "#4f8f6f", "#8a6fb0")
+
+
+def calibration_plot(evaluation: Evaluation) -> bytes:
+    """Label rate against mean score in equal-mass bins: a calibrated model lies on the diagonal."""
+    figure, (axes,) = _figure(4.2, 1)
+    highest = 0.0
+    for model, scores in evaluation.scores.items():
+        bins = mass_bins(scores, ECE_BINS)
+        counts = np.bincount(bins)
+        used = counts > 0
+        mean = np.bincount(bins, scores)[used] / counts[used]
+        rate = np.bincount(bins, evaluation.labels)[used] / counts[used]
+        highest = max(highest, float(mean.max()), float(rate.max()))
+        axes.plot(mean, rate, marker="o", markersize=4, **_line(model, list(evaluation.scores)))
+    limit = min(1.0, highest * 1.05)
+    axes.plot([0, limit], [0, limit], color=_GRID, zorder=0)
+    _label(axes, "mean score", "share of positives", "Calibration, equal-mass bins")
+    axes.set_xlim(0, limit)
+    axes.set_ylim(0, limit)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def curves_plot(evaluation: Evaluation) -> bytes:
+    """ROC curve on the left, precision against recall on the right; AUC and average precision in the legends."""
+    figure, (left, right) = _figure(3.6, 2)
+    models = list(evaluation.scores)
+    for model, scores in evaluation.scores.items():
+        false_rate, recall, precision = _curve(evaluation.labels, scores)
+        line = _line(model, models)
+        area, average = (measured(evaluation, "all", name, model)[0].value for name in ("auc", "average_precision"))
+        left.plot(false_rate, recall, **{**line, "label": f"{model} {_figure_text(area)}"})
+        right.step(recall, precision, where="pre", **{**line, "label": f"{model} {_figure_text(average)}"})
+    left.plot([0, 1], [0, 1], color=_GRID, zorder=0)
+    right.axhline(float(evaluation.labels.mean()), color=_GRID, zorder=0)
+    _label(left, "false positive rate", "true positive rate", "ROC (AUC)")
+    _label(right, "recall", "precision", "Precision and recall (AP)")
+    for axes in (left, right):
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+    left.legend(frameon=False, fontsize=7.5, loc="lower right")
+    right.legend(frameon=False, fontsize=7.5, loc="upper right")
+    return _png(figure)
+
+
+def groups_plot(evaluation: Evaluation, metric: Metric) -> bytes:
+    """The metric with its interval on all rows, each Monday and each slice: candidate beside its reference.
+
+    The reference is the champion, or while there is none the last baseline: specs name the strongest last.
+    """
+    others = [model for model in evaluation.scores if model != CANDIDATE]
+    models = [CANDIDATE, CHAMPION] if CHAMPION in others else [CANDIDATE, *others[-1:]]
+    kinds = ("all", "as_of", "slice")
+    rows = {model: [m for kind in kinds for m in measured(evaluation, kind, metric, model)] for model in models}
+    groups = rows[CANDIDATE]
+    figure, (axes,) = _figure(1.1 + 0.34 * len(groups), 1)
+    for offset, model in zip((-0.13, 0.13), models):
+        _forest(axes, rows[model], offset, _line(model, list(evaluation.scores)))
+    axes.set_yticks(range(len(groups)), [_group_label(m) for m in groups], fontsize=7.5)
+    axes.invert_yaxis()
+    boundaries = [i - 0.5 for i in range(1, len(groups)) if groups[i].kind != groups[i - 1].kind]
+    for boundary in boundaries:
+        axes.axhline(boundary, color=_GRID, linewidth=0.8)
+    _label(axes, METRIC_WORDS[metric], "", f"{METRIC_WORDS[metric]} by Monday and slice, 95 % intervals")
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def scores_plot(scores: np.ndarray, labels: np.ndarray | None = None, title: str = "Scores") -> bytes:
+    """How the scores [n_rows] in [0, 1] are spread; by label where labels [n_rows] are known."""
+    figure, (axes,) = _figure(3.2, 1)
+    edges = np.linspace(0, max(float(scores.max()), 1e-9), 51)
+    parts: Mapping[str, np.ndarray] = (
+        {"rows": scores} if labels is None else {"negatives": scores[labels == 0], "positives": scores[labels == 1]}
+    )
+    for (name, part), colour in zip(parts.items(), (_CANDIDATE_COLOUR, _CHAMPION_COLOUR)):
+        counts, _ = np.histogram(part, edges)
+        share = counts / max(1, len(part))
+        axes.stairs(share, edges, fill=True, alpha=0.35, color=colour, label=f"{name} ({len(part):,})")
+        axes.stairs(share, edges, color=colour, linewidth=1)
+    _label(axes, "score", "share of rows", title)
+    axes.set_xlim(0, float(edges[-1]))
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
+    """Every picture of an evaluation: name → PNG, in the order in which they are read."""
+    return {
+        "calibration": calibration_plot(evaluation),
+        "roc_and_precision_recall": curves_plot(evaluation),
+        "weeks_and_slices": groups_plot(evaluation, "log_loss"),
+        "scores": scores_plot(evaluation.scores[CANDIDATE], evaluation.labels),
+    }
+
+
+def distribution_markdown(scores: np.ndarray) -> str:
+    """How predictions [n_rows] in [0, 1] are spread, as one Markdown image."""
+    return markdown_image("distribution of scores", scores_plot(scores))
+
+
+def markdown_image(name: str, png: bytes) -> str:
+    """The picture as one Markdown image with a data URI."""
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _figure(height: float, columns: int) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
+    return figure, [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
+
+
+def _png(figure: "Figure") -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    # A palette of few colours makes the file a third as large.
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(
+        COLOURS, method=Image.Quantize.FASTOCTREE
+    ).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _line(model: str, models: list[str]) -> dict[str, Any]:
+    baselines = [each for each in models if each not in (CANDIDATE, CHAMPION)]
+    if model == CANDIDATE:
+        return {"color": _CANDIDATE_COLOUR, "linewidth": 1.8, "label": model, "zorder": 2}
+    if model == CHAMPION:
+        return {"color": _CHAMPION_COLOUR, "linewidth": 1.3, "linestyle": "--", "label": model, "zorder": 3}
+    colour = _BASELINE_COLOURS[baselines.index(model) % len(_BASELINE_COLOURS)]
+    return {"color": colour, "linewidth": 1.1, "label": model, "zorder": 1}
+
+
+def _label(axes: "Axes", x: str, y: str, title: str) -> None:
+    axes.set_xlabel(x, color=_INK, fontsize=9)
+    axes.set_ylabel(y, color=_INK, fontsize=9)
+    axes.set_title(title, color=_INK, fontsize=10, loc="left")
+    axes.tick_params(labelsize=8, colors=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _forest(axes: "Axes", measurements: list[Measurement], offset: float, line: Mapping[str, Any]) -> None:
+    known = [(i + offset, m.value) for i, m in enumerate(measurements) if m.value is not None]
+    places, values = [y for y, _ in known], [value for _, value in known]
+    axes.plot(values, places, "o", markersize=4, color=line["color"], label=line["label"])
+    for i, m in enumerate(measurements):
+        if m.low is not None and m.high is not None:
+            axes.plot([m.low, m.high], [i + offset, i + offset], color=line["color"], linewidth=1.4)
+
+
+def _curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(false positive rate, recall, precision) at about CURVE_POINTS thresholds, from recall 0 on."""
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order])
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
+    if len(ends) > CURVE_POINTS:
+        # Evenly in rows and evenly in hits, so that both ends of both curves keep their shape.
+        wanted = np.concatenate(
+            [
+                np.linspace(0, len(order) - 1, CURVE_POINTS),
+                np.searchsorted(hits, np.linspace(1, hits[-1], CURVE_POINTS)),
+            ]
+        )
+        ends = ends[np.unique(np.searchsorted(ends, wanted).clip(0, len(ends) - 1))]
+    called, hit = ends + 1, hits[ends]
+    false_rate = (called - hit) / max(1, len(labels) - int(hits[-1]))
+    recall = hit / max(1, int(hits[-1]))
+    precision = hit / called
+    return np.append(0.0, false_rate), np.append(0.0, recall), np.append(precision[0], precision)
+
+
+def _group_label(measurement: Measurement) -> str:
+    """A slice's column above, its bin and size below."""
+    column, _, values = measurement.group.partition(" ")
+    size = f"{measurement.rows:,} rows"
+    return f"{column}\n{values}  ({size})" if values else f"{column}  ({size})"
+
+
+def _figure_text(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
