@@ -12,6 +12,7 @@ from ml_platform.evaluation.plots import evaluation_plots, markdown_image
 from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
+from ml_platform.registry.promotion import opponent
 from ml_platform.registry.records import ModelVersion
 from ml_platform.training.data import feature_matrix
 from ml_platform.training.rehearsal import is_reproducible
@@ -42,7 +43,7 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         held_out = frame.filter(pl.col("role") == "evaluate")
         book = ledger.open()
         version = _candidate(book, spec, data.metadata["digest"])
-        bundle, champion = open_bundle(Path(version.bundle_uri)), book.champion(spec.name)
+        bundle, champion = open_bundle(Path(version.bundle_uri)), opponent(book, version)
         rival = open_bundle(Path(champion.bundle_uri)) if champion else None
         with tempfile.TemporaryDirectory() as folder:
             same = is_reproducible(

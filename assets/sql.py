@@ -14,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_
 
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
-from ml_platform.lineage import column_lineage
+from ml_platform.lineage import Relation, column_lineage
 from ml_platform.warehouse.base import Session, quote
 from resources import WarehouseResource
 from resources.dbt import PROJECT, Dbt, manifest_path
@@ -103,7 +103,8 @@ def _build(
     keys = {event.output_name: context.asset_key_for_output(event.output_name) for event in outputs}
     with place.session("count rows of dbt models") as session:
         rows = {key: _rows(session, ".".join(key.path)) for key in keys.values()}
-    lineage = _lineage(invocation.get_artifact("manifest.json")) if outputs else {}
+        columns = _columns(session)
+    lineage = _lineage(invocation.get_artifact("manifest.json"), columns) if outputs else {}
     for event in events:
         if not isinstance(event, dg.Output):
             yield event
@@ -118,16 +119,21 @@ def _rows(session: Session, relation: str) -> int:
     return session.read(f"select count(*) as n from {quote(relation)}")["n"][0]
 
 
-def _lineage(manifest: Mapping[str, Any]) -> dict[dg.AssetKey, dict[str, dg.TableColumnLineage]]:
+def _columns(session: Session) -> dict[Relation, dict[str, str]]:
+    """The columns that every relation of the warehouse has, by (schema, table)."""
+    found: dict[Relation, dict[str, str]] = {}
+    answer = session.read("select table_schema, table_name, column_name, data_type from information_schema.columns")
+    for schema, table, column, sql_type in answer.iter_rows():
+        found.setdefault((schema, table), {})[column] = sql_type
+    return found
+
+
+def _lineage(
+    manifest: Mapping[str, Any], columns: Mapping[Relation, Mapping[str, str]]
+) -> dict[dg.AssetKey, dict[str, dg.TableColumnLineage]]:
     """Column lineage of every model that this invocation compiled, as Dagster's own metadata."""
-    nodes = [*manifest["nodes"].values(), *manifest["sources"].values()]
-    columns = {
-        (node["schema"], node["name"]): {name: spec["data_type"] for name, spec in node["columns"].items()}
-        for node in nodes
-        if node["resource_type"] in ("model", "source")
-    }
     found: dict[dg.AssetKey, dict[str, dg.TableColumnLineage]] = {}
-    for node in nodes:
+    for node in manifest["nodes"].values():
         if node["resource_type"] != "model" or not node.get("compiled_code"):
             continue
         sources = column_lineage(node["compiled_code"], columns, manifest["metadata"]["adapter_type"])

@@ -181,6 +181,7 @@ def _one_week(session: Session, models: list[Model], monday: date) -> None:
         if model.kind != "incremental":
             session.execute(f"create or replace {_made_as(model)} {relation} as {sql}")
             continue
+        assert model.range_column is not None
         first, last = as_of if model.range_column == "as_of" else landed
         session.execute(f"create or replace temp table one_week as {sql}")
         with session.transaction():

@@ -30,6 +30,7 @@ from ml_platform.predictions import contract, population_table, predict
 from ml_platform.registry import promotion
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
+from ml_platform.registry.records import PromotionRefused
 from ml_platform.settings import Settings
 from ml_platform.tracking.mlflow import Tracking
 from ml_platform.training.compute import run_worker
@@ -100,7 +101,7 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
         asked = {"as_ofs": list(spec.split.roles(cutoff, spec.label)), "cutoff": cutoff}
         labels = session.read(spec.label.sql.read_text(), asked)
     built = build_training_set(spec, cutoff, labels, store, sets)
-    folder, data = settings.lake / "models" / spec.name, Path(built.published.path)
+    folder, data = settings.lake / "models" / spec.name, Path(str(built.published.path))
     job = TrainingJob.from_spec(spec, data, built.digest, folder)
     job = replace(job, output=str(folder / job.digest()[:16]))
     book, tracking = Ledger(settings.ledger_url), Tracking(settings.tracking_uri, settings.mlflow_artifacts)
@@ -130,8 +131,10 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     book.record_verdict(spec.name, version.version, found.verdict.to_json(), None)
     attempt.log_metrics(flat_metrics(found))
     attempt.log_plots(evaluation_plots(found))
-    _promote(spec, book, version.version)
+    promoted = _promote(spec, book, version.version)
     tracking.project(book, spec.name)
+    if not promoted:
+        return
     predictions = predict(spec, bundle, version.version, store, cutoff)
     outcome = contract(spec, population_table(spec, store)).check(predictions)
     if not outcome.passed:
@@ -140,17 +143,23 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     table.publish(table.stage(cutoff.isoformat(), predictions, {"model_version": str(version.version)}))
 
 
-def _promote(spec: ModelSpec, book: Ledger, version: int) -> None:
-    promotion.promote(
-        book,
-        spec.name,
-        version,
-        gates=[gate_name(gate) for gate in spec.gates],
-        who="plain_path",
-        reason="passed every gate",
-        today=date.today(),
-        read_digest=lambda version: open_bundle(Path(version.bundle_uri)).digest,
-    )
+def _promote(spec: ModelSpec, book: Ledger, version: int) -> bool:
+    """Makes the version champion if its verdict allows; a refusal is said, as the graph says it."""
+    try:
+        promotion.promote(
+            book,
+            spec.name,
+            version,
+            gates=[gate_name(gate) for gate in spec.gates],
+            who="plain_path",
+            reason="passed every gate",
+            today=date.today(),
+            read_digest=lambda version: open_bundle(Path(version.bundle_uri)).digest,
+        )
+    except PromotionRefused as refused:
+        print(refused)
+        return False
+    return True
 
 
 if __name__ == "__main__":

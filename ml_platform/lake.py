@@ -164,10 +164,14 @@ class PartitionedTable:
         return pl.concat([self.read(partition).lazy() for partition in partitions])
 
     def require(self, partition: str) -> Published:
+        """As `published`, for who cannot go on without it; the file is there and has its size. Raises PartitionMissing
+        or LakeCorruption."""
         seen = self.published(partition)
         if seen is None:
             raise PartitionMissing(
-                f"nothing is published under {partition}", where=self.folder, next_step="materialise that partition first"
+                f"nothing is published under {partition}",
+                where=self.folder,
+                next_step="materialise that partition first",
             )
         try:
             size = seen.path.stat().st_size

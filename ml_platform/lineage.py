@@ -37,9 +37,9 @@ def column_lineage(
         tree = qualify.qualify(tree, dialect=dialect, schema=schema, validate_qualify_columns=False, identify=False)
         scope = build_scope(tree)
         sources: dict[str, list[tuple[Relation, str]]] = {}
-        for column in tree.named_selects:
+        for column, root in lineage(None, tree, schema, dialect=dialect, scope=scope, trim_selects=False).items():
             found = set()
-            for node in lineage(column, tree, dialect=dialect, scope=scope, trim_selects=False).walk():
+            for node in root.walk():
                 if isinstance(node.source, exp.Table) and not node.downstream:
                     relation = (node.source.db.lower(), node.source.name.lower())
                     found.add((relation, node.name.split(".")[-1].strip('"').lower()))

@@ -26,3 +26,8 @@
         and landed_on + 1 between {{ day('as_of_from') }} and {{ day('as_of_to') }}
         and mod(landed_on + 1 - cast('2016-12-26' as date), 7) = 0
 {%- endmacro %}
+
+{# The day on which what is still the newest version will be superseded. #}
+{% macro for_ever() -%}
+    cast('9999-12-31' as date)
+{%- endmacro %}

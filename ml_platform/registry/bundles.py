@@ -100,6 +100,13 @@ class Bundle:
         except (KeyError, TypeError, ValueError) as error:
             raise _corrupt(self.path, f"{CALIBRATION} is not a calibration: {error}") from error
 
+    def curves(self) -> dict[str, list[float]]:
+        """Each learning curve by name, one value a round."""
+        from pyarrow import BufferReader, parquet
+
+        table = parquet.read_table(BufferReader(self.read(CURVES)))
+        return {name: table[name].to_pylist() for name in table.column_names if name != "round"}
+
     @cached_property
     def _model(self) -> bytes:
         return self.read(MODEL)

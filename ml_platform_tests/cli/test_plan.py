@@ -52,6 +52,13 @@ def test_only_what_is_missing_runs_from_the_first_hole_to_the_end() -> None:
     assert (runs["features"].first, runs["features"].last) == ("2017-02-06", "2017-02-06")
 
 
+def test_what_has_every_day_is_not_run_again_for_what_reads_it() -> None:
+    states = [AssetState("raw/t", "daily", every_day()), AssetState("marts/m", "daily", set(), {"raw/t"})]
+    states += [AssetState("marts/n", "daily", every_day(), {"marts/m"})]
+    (run,) = plan_runs(states, LANDED)
+    assert run.assets == ("marts/m", "marts/n")
+
+
 def test_nothing_is_due_when_everything_is_made() -> None:
     monday = {"2017-02-06"}
     made = {"training_set": monday, "candidate": monday, "champion": {"made"}, "predictions": monday}

@@ -40,11 +40,9 @@ class Workshop:
     def evaluate_rows(self) -> pl.DataFrame:
         return self.training_set.filter(pl.col("role") == "evaluate")
 
-    def judged(
-        self, scores: np.ndarray, champion: np.ndarray | None = None, reproducible: bool = True
-    ) -> Evaluation:
+    def judged(self, scores: np.ndarray, champion: np.ndarray | None = None, reproducible: bool = True) -> Evaluation:
         rival = None if champion is None else Scored("c" * 64, champion)
-        return evaluate(self.spec, self.training_set, Scored("a" * 64, scores), rival, reproducible)
+        return evaluate(self.spec, self.training_set, Scored("a" * 64, scores), rival, reproducible, replicates=60)
 
 
 def a_spec() -> ModelSpec:

@@ -64,9 +64,7 @@ def test_weighting_rows_is_repeating_them(drawn: list[tuple[int, int, int]]):
     negatives = np.bincount(cells, (1 - labels) * times, count)[:, None]
     auc, average_precision = rank_metrics(positives, negatives)
     assert auc[0] == pytest.approx(roc_auc_score(repeated_labels, repeated_scores), abs=1e-12)
-    assert average_precision[0] == pytest.approx(
-        average_precision_score(repeated_labels, repeated_scores), abs=1e-12
-    )
+    assert average_precision[0] == pytest.approx(average_precision_score(repeated_labels, repeated_scores), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,10 +1,8 @@
-"""Small real deliveries: rows that keep the contract, ways to land what breaks it, and processes that get killed."""
+"""Small real deliveries: rows that keep the contract, and a way to land what breaks it."""
 
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +16,7 @@ from ml_platform.landing.files import Delivery, LandingFolder
 from ml_platform.landing.loading import create_raw
 from ml_platform.landing.replay import replay
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import DuckDBWarehouse, Session
+from ml_platform.warehouse import DuckDBWarehouse, Session, lock
 
 DAY = date(2017, 6, 5)
 NOON = datetime(2017, 6, 5, 16, tzinfo=UTC)  # in New York
@@ -52,12 +50,6 @@ def deliver(folder: LandingFolder, content: bytes, day: date = DAY, **manifest: 
     return delivery
 
 
-def run_python(program: str, kill_at: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a program in a process of its own, killed at the named point."""
-    environ = os.environ | {"ML_PLATFORM_KILL_AT": kill_at}
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> LandingFolder:
     return LandingFolder(tmp_path / "landing")
@@ -77,7 +69,12 @@ def session(warehouse: DuckDBWarehouse) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def year(tmp_path_factory: pytest.TempPathFactory) -> LandingFolder:
-    """The whole year of sixty households, at the default rates."""
-    folder = LandingFolder(tmp_path_factory.mktemp("year"))
-    replay(folder, CLOSING_DAY, households=60)
+    """The whole year of sixty households, at the default rates; landed once, also when tests run in parallel."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = LandingFolder(shared / "year")
+    with lock.hold(shared / "year.lock", "land the year", wait_seconds=120):
+        if folder.landed_through() != CLOSING_DAY:
+            replay(folder, CLOSING_DAY, households=60)
     return folder

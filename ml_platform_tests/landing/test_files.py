@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,16 +12,25 @@ import pytest
 
 from ml_platform.calendar import NotADay, parse_day
 from ml_platform.errors import PlatformError
-from ml_platform.landing.files import LandingConflict, LandingDamaged, LandingFolder, encode
+from ml_platform.landing.files import LandingConflict, LandingDamaged, LandingFolder, LandingFull, encode
 from ml_platform.landing.tables import UnknownTable
-from ml_platform_tests.landing.conftest import DAY, deliver, line, lines, run_python
+from ml_platform_tests import processes
+from ml_platform_tests.landing.conftest import DAY, deliver, line, lines
+from ml_platform_tests.processes import SIGKILLED
 
-LAND_ONE_LINE = """
-from pathlib import Path
-from ml_platform.landing.files import LandingFolder
-from ml_platform_tests.landing.conftest import DAY, line, lines
-LandingFolder(Path({root!r})).land("transactions", DAY, lines(line()))
-"""
+
+def land_one_line(root: Path) -> None:
+    LandingFolder(root).land("transactions", DAY, lines(line()))
+
+
+def land_on_a_full_disk(root: Path, answer: Path) -> None:
+    rows = lines(*(line(basket_id=i, sales_value=i * 1.37) for i in range(20_000)))
+    # A limit on the size of a file is the operating system's own refusal in the middle of a write.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    try:
+        LandingFolder(root).land("transactions", DAY, rows)
+    except LandingFull as error:
+        answer.write_text(str(error))
 
 
 def test_a_delivery_reads_back_as_it_was_landed(folder: LandingFolder) -> None:
@@ -37,11 +47,11 @@ def test_landing_the_same_rows_again_changes_nothing(folder: LandingFolder) -> N
 
 
 def test_the_same_rows_encoded_by_another_parquet_writer_are_the_same_delivery(folder: LandingFolder) -> None:
-    first = folder.land("transactions", DAY, lines(line()))
     other = io.BytesIO()
     pq.write_table(lines(line()), other, compression="gzip")
-    assert other.getvalue() != first.data_path.read_bytes()
-    assert folder.land_encoded("transactions", DAY, other.getvalue(), rows=1) == first
+    first = deliver(folder, other.getvalue())
+    assert folder.land("transactions", DAY, lines(line())) == first
+    assert first.data_path.read_bytes() == other.getvalue() != encode(lines(line()))
 
 
 def test_landing_other_rows_on_the_same_day_is_refused_and_leaves_the_first(folder: LandingFolder) -> None:
@@ -72,34 +82,21 @@ def test_of_many_who_land_the_same_day_at_once_exactly_one_succeeds(folder: Land
 
 @pytest.mark.parametrize("point", ["landing:data-written", "landing:manifest-written"])
 def test_a_process_killed_before_the_rename_leaves_nothing_in_sight(folder: LandingFolder, point: str) -> None:
-    assert run_python(LAND_ONE_LINE.format(root=str(folder.root)), kill_at=point).returncode == -9
+    assert processes.run(land_one_line, folder.root, kill_at=point) == SIGKILLED
     assert list((folder.root / "transactions").iterdir()) != []  # what it left is hidden
     assert folder.deliveries("transactions", date.min, date.max) == []
     assert folder.land("transactions", DAY, lines(line())).rows == 1
 
 
 def test_a_process_killed_after_the_rename_has_landed(folder: LandingFolder) -> None:
-    assert run_python(LAND_ONE_LINE.format(root=str(folder.root)), kill_at="landing:landed").returncode == -9
+    assert processes.run(land_one_line, folder.root, kill_at="landing:landed") == SIGKILLED
     (delivery,) = folder.deliveries("transactions", date.min, date.max)
     assert folder.land("transactions", DAY, lines(line())) == delivery
 
 
-def test_a_full_disk_is_a_typed_error_and_leaves_nothing(folder: LandingFolder) -> None:
-    # A limit on the size of a file is the operating system's own refusal in the middle of a write.
-    program = f"""
-import resource
-from pathlib import Path
-from ml_platform.landing.files import LandingFolder, LandingFull
-from ml_platform_tests.landing.conftest import DAY, line, lines
-rows = lines(*(line(basket_id=i, sales_value=i * 1.37) for i in range(20_000)))
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    LandingFolder(Path({str(folder.root)!r})).land("transactions", DAY, rows)
-except LandingFull as error:
-    print("REFUSED", error)
-"""
-    done = run_python(program)
-    assert "REFUSED no room for transactions of 2017-06-05" in done.stdout, done.stderr
+def test_a_full_disk_is_a_typed_error_and_leaves_nothing(folder: LandingFolder, tmp_path: Path) -> None:
+    processes.run(land_on_a_full_disk, folder.root, tmp_path / "answer")
+    assert (tmp_path / "answer").read_text().startswith("no room for transactions of 2017-06-05")
     assert list((folder.root / "transactions").iterdir()) == []
 
 

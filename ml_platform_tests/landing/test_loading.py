@@ -1,6 +1,7 @@
 """Each delivery enters the warehouse once, whole, whatever is killed when."""
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,28 +10,18 @@ from ml_platform.landing.files import LandingFolder, encode
 from ml_platform.landing.loading import DeliveryChanged, DeliveryMissing, create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.warehouse import DuckDBWarehouse, Session
-from ml_platform_tests.landing.conftest import DAY, NOON, deliver, line, lines, run_python
+from ml_platform_tests import processes
+from ml_platform_tests.landing.conftest import DAY, NOON, deliver, line, lines
+from ml_platform_tests.processes import SIGKILLED
 
 TABLE = RAW_TABLES["transactions"]
 NEXT_DAY = DAY + timedelta(days=1)
 
-LOAD_EVERYTHING = """
-import os
-from datetime import date
-from pathlib import Path
-from ml_platform.landing.files import LandingFolder
-from ml_platform.landing.loading import create_raw, load_all
-from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import DuckDBWarehouse
-with DuckDBWarehouse(Path({warehouse!r})).session("load") as session:
-    create_raw(session)
-    table = RAW_TABLES["transactions"]
-    deliveries = LandingFolder(Path({landing!r})).deliveries(table.name, date.min, date.max)
-    kill_at = os.environ.pop("ML_PLATFORM_KILL_AT")
-    load_all(session, table, deliveries[:1])
-    os.environ["ML_PLATFORM_KILL_AT"] = kill_at
-    load_all(session, table, deliveries)
-"""
+
+def load_everything(path: Path, root: Path) -> None:
+    with DuckDBWarehouse(path).session("load") as session:
+        create_raw(session)
+        load_all(session, TABLE, LandingFolder(root).deliveries(TABLE.name, date.min, date.max))
 
 
 def rows_by_day(session: Session, relation: str = "raw.transactions") -> dict[date, int]:
@@ -134,15 +125,15 @@ def test_a_load_killed_anywhere_leaves_the_old_table_or_the_new_and_converges(
     warehouse: DuckDBWarehouse, folder: LandingFolder, point: str, days_after_the_kill: list[date]
 ) -> None:
     for offset in range(3):
-        day = DAY + timedelta(days=offset)
-        folder.land("transactions", day, lines(*(line(basket_id=100 * offset + i) for i in range(50))))
-    program = LOAD_EVERYTHING.format(warehouse=str(warehouse.path), landing=str(folder.root))
-    killed = run_python(program, kill_at=point)
-    assert killed.returncode == -9, killed.stderr
+        rows = lines(*(line(basket_id=100 * offset + i) for i in range(50)))
+        folder.land("transactions", DAY + timedelta(days=offset), rows)
+        if offset == 0:
+            assert processes.run(load_everything, warehouse.path, folder.root) == 0
+    assert processes.run(load_everything, warehouse.path, folder.root, kill_at=point) == SIGKILLED
     with warehouse.session("look") as session:
         assert rows_by_day(session) == dict.fromkeys(days_after_the_kill, 50)
         assert list(rows_by_day(session, "raw.loads")) == days_after_the_kill
-    assert run_python(program).returncode == 0
+    assert processes.run(load_everything, warehouse.path, folder.root) == 0
     with warehouse.session("look") as session:
         assert list(rows_by_day(session).values()) == [50, 50, 50]
         assert list(rows_by_day(session, "raw.loads").values()) == [1, 1, 1]

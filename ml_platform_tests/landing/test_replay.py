@@ -10,6 +10,7 @@ from ml_platform.calendar import BUSINESS_TIMEZONE, CLOSING_DAY, OPENING_DAY, da
 from ml_platform.errors import ConfigurationError
 from ml_platform.landing.files import LandingConflict, LandingFolder
 from ml_platform.landing.replay import CLOSED_DAYS, PHANTOM_BASKET_OFFSET, ReplayRates, _source, replay
+from ml_platform.landing.tables import RAW_TABLES
 
 KEY = ["household_id", "basket_id", "product_id"]
 MID_JANUARY = date(2017, 1, 15)
@@ -51,7 +52,8 @@ def test_a_file_of_each_daily_table_lands_every_day_and_closed_days_are_empty(ye
 
 def test_once_everything_has_landed_the_newest_versions_are_the_source_row_for_row(versions: pl.DataFrame) -> None:
     newest = versions.filter((pl.col("version") == pl.col("versions") - 1) & ~pl.col("is_withdrawn"))
-    source = _source("transactions").filter(pl.col("household_id").is_in(newest["household_id"].unique().implode()))
+    kept = newest["household_id"].unique().implode()
+    source = _source("transactions").filter(pl.col("household_id").is_in(kept)).collect()
     columns = [*KEY, "store_id", "quantity", "sales_value", "retail_disc", "coupon_disc", "coupon_match_disc"]
     assert newest.select(columns).sort(KEY).equals(source.select(columns).sort(KEY))
     instants = source.sort(KEY)["transaction_timestamp"].cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -145,19 +147,18 @@ def test_a_slice_keeps_that_many_households_everywhere(year: LandingFolder, vers
     assert 0 < landed(year, "promotions").height < 20_940_529 * 60 / 2469 * 2
 
 
-def test_progress_counts_every_delivery_in_landing_order(tmp_path: Path) -> None:
-    seen: list[tuple[date, int, int]] = []
-    folder = LandingFolder(tmp_path)
+def test_progress_counts_every_delivery_and_the_daily_files_come_last(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
     result = replay(
-        folder,
+        LandingFolder(tmp_path),
         date(2017, 1, 3),
         since=date(2017, 1, 1),
         households=60,
-        progress=lambda delivery, done, total: seen.append((delivery.landed_on, done, total)),
+        progress=lambda delivery, done, total: seen.append((done, total)),
     )
-    assert [done for _, done, _ in seen] == list(range(1, len(result) + 1))
-    assert {total for *_, total in seen} == {len(result)}
-    assert [day for day, *_ in seen] == sorted(day for day, *_ in seen)
+    assert seen == [(done, len(result)) for done in range(1, len(result) + 1)]
+    daily = [RAW_TABLES[each.table].cadence == "daily" for each in result]
+    assert daily == sorted(daily) and daily.count(True) == 6
     assert {each.landed_on for each in result} == set(days(date(2017, 1, 1), date(2017, 1, 3)))
 
 

@@ -22,7 +22,7 @@ targeted as (
     from marts.campaign_membership as membership
     inner join as_ofs
         on membership.landed_on < as_ofs.as_of
-        and (membership.superseded_on is null or membership.superseded_on >= as_ofs.as_of)
+        and membership.superseded_on >= as_ofs.as_of
         and as_ofs.as_of between membership.start_date and membership.end_date
     where membership.landed_on < $cutoff
 ),

@@ -40,7 +40,7 @@ days_known as (
         pair_id,
         event_date,
         landed_on,
-        lead(landed_on) over (partition by pair_id, event_date order by landed_on) as superseded_on,
+        lead(landed_on, 1, {{ for_ever() }}) over (partition by pair_id, event_date order by landed_on) as superseded_on,
         {% for measure in ['lines', 'spend_cents', 'discount_cents', 'coupon_lines'] -%}
         cast(sum({{ measure }}_delta) over (
             partition by pair_id, event_date order by landed_on rows between unbounded preceding and current row
@@ -68,7 +68,7 @@ days as (
         on days_known.event_date < as_ofs.as_of
         and days_known.event_date >= as_ofs.as_of - 84
         and days_known.landed_on < as_ofs.as_of
-        and (days_known.superseded_on is null or days_known.superseded_on >= as_ofs.as_of)
+        and days_known.superseded_on >= as_ofs.as_of
     where days_known.lines > 0
 ),
 
@@ -102,7 +102,6 @@ bought as (
 matured as (
     select
         deltas.pair_id,
-        deltas.product_category,
         as_ofs.as_of,
         sum(case when deltas.event_date < as_ofs.as_of - 35 then deltas.lines_delta end) as lines_before,
         sum(case when deltas.event_date >= as_ofs.as_of - 35 then deltas.lines_delta end) as lines_after
@@ -111,18 +110,19 @@ matured as (
         on deltas.event_date < as_ofs.as_of - 7
         and deltas.event_date >= as_ofs.as_of - 119
         and deltas.landed_on < as_ofs.as_of
-    group by deltas.pair_id, deltas.product_category, as_ofs.as_of
+    group by deltas.pair_id, as_ofs.as_of
 ),
 
 repurchases as (
     select
-        product_category,
-        as_of,
-        count(case when lines_after > 0 then 1 end) as repurchasing,
+        pairs.product_category,
+        matured.as_of,
+        count(case when matured.lines_after > 0 then 1 end) as repurchasing,
         count(*) as households
     from matured
-    where lines_before > 0
-    group by product_category, as_of
+    inner join pairs on matured.pair_id = pairs.pair_id
+    where matured.lines_before > 0
+    group by pairs.product_category, matured.as_of
 ),
 
 category_days as (
@@ -169,19 +169,6 @@ lifetime as (
 -- A store that is in no file is unknown, not without promotions.
 promoting_stores as (
     select distinct store_id, as_of from promotions
-),
-
-households as (
-    select
-        household_features.household_id,
-        household_features.as_of,
-        household_features.spend_cents_84d,
-        promoting_stores.store_id
-    from {{ ref('household_features') }} as household_features
-    left join promoting_stores
-        on household_features.main_store_id = promoting_stores.store_id
-        and household_features.as_of = promoting_stores.as_of
-    where {{ in_as_of_range('household_features.as_of') }}
 )
 
 -- Left joins although every row has its match: they keep the small tables on the side that is hashed.
@@ -214,7 +201,7 @@ select
     {{ ratio('repurchases.repurchasing', 'repurchases.households') }} as category_repurchase_rate_28d,
     {% for place in ['mailer', 'display'] -%}
     cast(
-        case when households.store_id is not null then coalesce(promotions.{{ place }}_products, 0) end as integer
+        case when promoting_stores.store_id is not null then coalesce(promotions.{{ place }}_products, 0) end as integer
     ) as {{ place }}_products{{ ',' if not loop.last }}
     {% endfor %}
 from bought
@@ -223,10 +210,13 @@ left join lifetime
     on pairs.household_id = lifetime.household_id
     and pairs.product_category = lifetime.product_category
     and bought.as_of = lifetime.as_of
-left join households on pairs.household_id = households.household_id and bought.as_of = households.as_of
+left join {{ ref('household_features') }} as households
+    on pairs.household_id = households.household_id and bought.as_of = households.as_of
 left join momentum on pairs.product_category = momentum.product_category and bought.as_of = momentum.as_of
 left join repurchases on pairs.product_category = repurchases.product_category and bought.as_of = repurchases.as_of
+left join promoting_stores
+    on households.main_store_id = promoting_stores.store_id and bought.as_of = promoting_stores.as_of
 left join promotions
-    on households.store_id = promotions.store_id
+    on households.main_store_id = promotions.store_id
     and pairs.product_category = promotions.product_category
     and bought.as_of = promotions.as_of

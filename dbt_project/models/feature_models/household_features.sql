@@ -12,7 +12,7 @@ days_known as (
         household_id,
         event_date,
         landed_on,
-        lead(landed_on) over (partition by household_id, event_date order by landed_on) as superseded_on,
+        lead(landed_on, 1, {{ for_ever() }}) over (partition by household_id, event_date order by landed_on) as superseded_on,
         {% for measure in ['baskets', 'lines', 'spend_cents', 'discount_cents', 'coupon_lines', 'private_brand_lines'] -%}
         sum({{ measure }}_delta) over (
             partition by household_id, event_date
@@ -36,7 +36,7 @@ days as (
         on days_known.event_date < as_ofs.as_of
         and days_known.event_date >= as_ofs.as_of - 84
         and days_known.landed_on < as_ofs.as_of
-        and (days_known.superseded_on is null or days_known.superseded_on >= as_ofs.as_of)
+        and days_known.superseded_on >= as_ofs.as_of
     where days_known.lines > 0
 ),
 
@@ -113,7 +113,7 @@ campaigns as (
     from {{ ref('campaign_membership') }} as membership
     inner join as_ofs
         on membership.landed_on < as_ofs.as_of
-        and (membership.superseded_on is null or membership.superseded_on >= as_ofs.as_of)
+        and membership.superseded_on >= as_ofs.as_of
         and membership.start_date <= as_ofs.as_of
         and membership.end_date >= as_ofs.as_of - 84
 ),

@@ -6,5 +6,5 @@ select
     start_date,
     end_date,
     landed_on,
-    lead(landed_on) over (partition by household_id, campaign_id order by landed_on) as superseded_on
+    lead(landed_on, 1, {{ for_ever() }}) over (partition by household_id, campaign_id order by landed_on) as superseded_on
 from {{ ref('stg_campaigns') }}

@@ -26,6 +26,6 @@ from promoted
 inner join {{ ref('stg_products') }} as products
     on promoted.product_id = products.product_id
     and promoted.landed_on >= products.landed_on
-    and (products.superseded_on is null or promoted.landed_on < products.superseded_on)
+    and promoted.landed_on < products.superseded_on
 where products.product_category is not null
 group by promoted.store_id, products.product_category, promoted.week_start, promoted.landed_on

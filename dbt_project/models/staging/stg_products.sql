@@ -7,5 +7,5 @@ select
     cast(coalesce(brand = 'Private', false) as boolean) as is_private_brand,
     coalesce(department not in ('FUEL', 'COUPON', 'MISCELLANEOUS'), false) as is_merchandise,
     landed_on,
-    lead(landed_on) over (partition by product_id order by landed_on) as superseded_on
+    lead(landed_on, 1, {{ for_ever() }}) over (partition by product_id order by landed_on) as superseded_on
 from {{ source('raw', 'products') }}

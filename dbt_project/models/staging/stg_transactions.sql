@@ -23,5 +23,5 @@ from {{ source('raw', 'transactions') }} as lines
 left join {{ ref('stg_products') }} as products
     on lines.product_id = products.product_id
     and lines.landed_on >= products.landed_on
-    and (products.superseded_on is null or lines.landed_on < products.superseded_on)
+    and lines.landed_on < products.superseded_on
 where {{ in_landed_range('lines.landed_on') }}
