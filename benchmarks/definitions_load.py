@@ -2,7 +2,7 @@
 
 from benchmarks.rows import Row, run_json, this_python
 
-REPEATS = 5
+REPEATS = 3
 GOAL = 3.0
 CPU_OF_IMPORT = """
 import json, os, {module}

@@ -74,8 +74,13 @@ def top_rows(spec: ModelSpec, frame: pl.DataFrame, shown: int = 10) -> list[dict
     """What the scores say at a glance: the groups of the entity's last key column, or else the highest rows."""
     group = [name for name in spec.entity if name != spec.cluster]
     if group:
-        top = frame.group_by(group).agg(expected=pl.col("score").sum().round(1), rows=pl.len(), mean=pl.col("score").mean())
+        top = frame.group_by(group).agg(
+            expected=pl.col("score").sum().round(1), rows=pl.len(), mean=pl.col("score").mean()
+        )
         return top.sort("expected", *group, descending=[True, *([False] * len(group))]).head(shown).to_dicts()
-    return frame.sort("score", *spec.entity, descending=[True, *([False] * len(spec.entity))]).select(
-        *spec.entity, "score"
-    ).head(shown).to_dicts()
+    return (
+        frame.sort("score", *spec.entity, descending=[True, *([False] * len(spec.entity))])
+        .select(*spec.entity, "score")
+        .head(shown)
+        .to_dicts()
+    )

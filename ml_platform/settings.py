@@ -69,5 +69,7 @@ def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or int(text) == 0:
-        raise ConfigurationError(f"{text!r} is not a positive whole number", where=name, next_step="unset it or set e.g. 200")
+        raise ConfigurationError(
+            f"{text!r} is not a positive whole number", where=name, next_step="unset it or set e.g. 200"
+        )
     return int(text)

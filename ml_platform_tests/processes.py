@@ -17,7 +17,7 @@ SIGKILLED = -signal.SIGKILL
 PATIENCE_SECONDS = 120
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["ml_platform.landing.loading", "ml_platform.warehouse.duckdb", "pytest"])
+_server.set_forkserver_preload(["ml_platform.landing.loading", "ml_platform.landing.replay", "pytest"])
 
 
 def run(work: Callable[..., None], *args: Any, kill_at: str = "") -> int:

@@ -15,6 +15,7 @@ from ml_platform.errors import ConfigurationError
 from ml_platform.settings import REPOSITORY, Settings
 
 PROJECT = DbtProject(project_dir=REPOSITORY / "dbt_project", profiles_dir=REPOSITORY / "dbt_project")
+DBT = Path(sys.executable).with_name("dbt")
 SOURCE_SUFFIXES = {".sql", ".yml", ".yaml"}
 
 
@@ -34,8 +35,7 @@ def _newest_source() -> float:
 
 
 def _parse() -> None:
-    dbt = Path(sys.executable).with_name("dbt")
-    command = [str(dbt), "--quiet", "parse", "--target-path", str(PROJECT.manifest_path.parent)]
+    command = [str(DBT), "--quiet", "parse", "--target-path", str(PROJECT.manifest_path.parent)]
     done = subprocess.run(command, cwd=PROJECT.project_dir, capture_output=True, text=True, env=dbt_environment())
     if done.returncode:
         raise ConfigurationError(
@@ -61,5 +61,5 @@ class Dbt(dg.ConfigurableResource):
         """Starts dbt as a process of its own; the caller holds the warehouse lock and reads the events."""
         os.environ.update(dbt_environment())
         stated = json.dumps({name: day.isoformat() for name, day in variables.items()})
-        cli = DbtCliResource(project_dir=PROJECT)
+        cli = DbtCliResource(project_dir=PROJECT, dbt_executable=str(DBT))
         return cli.cli(["build", "--vars", stated], context=context, dagster_dbt_translator=translator)

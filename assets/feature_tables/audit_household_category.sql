@@ -1,10 +1,10 @@
--- Recomputed straight from raw lines for a sample of households, as known before $as_of, by no code the features share.
+-- Recomputed straight from raw lines for the sampled households, as known before $as_of, by no code the features share.
 with versions as (
     select line.*, row_number() over (
         partition by household_id, basket_id, line.product_id order by line.landed_on desc) as newest_first
     from raw.transactions as line
     where line.landed_on < $as_of and event_date < $as_of and event_date >= $as_of - 84
-        and household_id in (select unnest($households))
+        and household_id in (select unnest($entities))
 )
 
 select

@@ -33,7 +33,7 @@ SPEC = ModelSpec(
     cluster="household_id",
     label=Label(sql=Path(__file__).parent / "labels" / "coupon_redemption.sql", reads=("redemption_day_deltas",)),
     features=tuple(f"household:{column}" for column in COLUMNS),
-    split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, stop_mondays=4, calibrate_mondays=4),
+    split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, stop_mondays=4, calibrate_mondays=8),
     trainer=Trainer(
         kind="xgboost",
         rounds=300,
@@ -60,7 +60,7 @@ SPEC = ModelSpec(
     gates=(
         BeatsBaseline("redeemed_before", "auc"),
         BeatsChampion(),
-        Calibrated(max_ece=0.02),
+        Calibrated(max_ece=0.025),  # campaign waves move the base rate between calibration and evaluation
         NoSliceWorse("redeemed_before"),
         Reproducible(),
     ),

@@ -67,8 +67,9 @@ def made_rows(defs: Definitions, instance: DagsterInstance) -> list[dict[str, An
             own = metadata.get(DURATION)
             if entry.run_id not in durations:
                 durations[entry.run_id] = _step_seconds(instance, entry.run_id)
-            row["seconds"] = float(str(own.value)) if own else durations[entry.run_id].get(entry.step_key or "")
-        row |= {"checks passed": results.count("SUCCEEDED"), "failed": len(results) - results.count("SUCCEEDED")}
+            seconds = float(str(own.value)) if own else durations[entry.run_id].get(entry.step_key or "")
+            row["seconds"] = None if seconds is None else f"{seconds:.1f}"
+        row |= {"checks passed": results.count("SUCCEEDED"), "failed": results.count("FAILED")}
         rows.append(row)
     return rows
 

@@ -1,8 +1,8 @@
 """The point-in-time audit: a sample of every feature partition, recomputed from raw lines by another query.
 
-A partition that holds data from a week later or earlier than it says, whatever its label and wherever the shift was made,
-cannot agree with a recomputation that reads only what had landed before its Monday: the two are compared value by value,
-to the bit. Metadata cannot prove this, for the code that leaks is the code that writes it.
+A partition that holds data from a week later or earlier than it says, whatever its label and wherever the shift was
+made, cannot agree with a recomputation that reads only what had landed before its Monday: the two are compared value by
+value, to the bit. Metadata cannot prove this, for the code that leaks is the code that writes it.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """Publishing a feature table: each Monday is read, written aside, checked, and only then swapped into sight.
 
 What breaks its contract or does not agree with the audit is kept aside for a look; readers go on seeing what was there.
+A Monday is published only when every daily file that lands before it is in the warehouse: what is still to be loaded
+would be missing from the features and from their audit alike.
 """
 
 from dataclasses import dataclass
@@ -8,11 +10,18 @@ from datetime import date
 
 import polars as pl
 
+from ml_platform.calendar import DAY, OPENING_DAY, days
 from ml_platform.contracts import FeatureTable
-from ml_platform.features.audit import AuditOutcome, audit_point_in_time, sampled_households
+from ml_platform.errors import PlatformError
+from ml_platform.features.audit import AuditOutcome, audit_point_in_time, sampled_entities
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import Published
+from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.warehouse.base import Session, quote
+
+
+class NotYetLanded(PlatformError):
+    """A Monday is asked for before all that lands before it is in the warehouse."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,11 @@ class Week:
 
 
 def publish_week(session: Session, store: FeatureStore, table: FeatureTable, as_of: date) -> Week:
-    """Reads `table` as of a Monday from the warehouse, checks it and publishes it; one atomic swap."""
+    """Reads `table` as of a Monday from the warehouse, checks it and publishes it; one atomic swap.
+
+    Raises NotYetLanded, ContractViolation (the relation has not the declared columns), LakeWriteFailed.
+    """
+    _demand_landed(session, as_of)
     columns = ", ".join(quote(column) for column in table.schema())
     frame = table.conform(
         session.read(f"select {columns} from {quote(table.relation)} where as_of = $as_of", {"as_of": as_of})
@@ -35,9 +48,24 @@ def publish_week(session: Session, store: FeatureStore, table: FeatureTable, as_
     partitions = store.table(table.name)
     staged = partitions.stage(as_of.isoformat(), frame, {"landed_before": as_of.isoformat()})
     outcome = table.check(frame)
-    known = {"as_of": as_of, "households": sampled_households(frame)}
-    audit = audit_point_in_time(table, frame, session.read(table.audit_sql.read_text(), known))
+    entities = sampled_entities(table, frame)
+    recomputed = session.read(table.audit_sql.read_text(), {"as_of": as_of, "entities": entities})
+    audit = audit_point_in_time(table, frame, recomputed, entities)
     if outcome.passed and audit.passed:
         return Week(as_of, frame.height, partitions.publish(staged), outcome.failure_cases, audit)
-    partitions.set_aside(staged, "contract" if not outcome.passed else "point_in_time")
+    differing = f"{audit.mismatches.height} of {audit.compared} values differ from the point-in-time recomputation"
+    partitions.set_aside(staged, differing if outcome.passed else outcome.explain())
     return Week(as_of, frame.height, None, outcome.failure_cases, audit)
+
+
+def _demand_landed(session: Session, as_of: date) -> None:
+    daily = {table.name for table in RAW_TABLES.values() if table.cadence == "daily"}
+    expected = {(name, day) for name in daily for day in days(OPENING_DAY + DAY, as_of - DAY)}
+    loads = session.read("select table_name, landed_on from raw.loads where landed_on < $as_of", {"as_of": as_of})
+    missing = sorted(expected - set(loads.iter_rows()), key=lambda load: (load[1], load[0]))
+    if missing:
+        raise NotYetLanded(
+            f"{len(missing)} daily files that land before {as_of} are not loaded",
+            where=f"{missing[0][0]} of {missing[0][1]}",
+            next_step=f"land and load them (`mlp land --until {as_of - DAY}`, `mlp run`), then publish this Monday",
+        )

@@ -1,4 +1,7 @@
-"""The feature store: published feature tables, and labels joined to them by reference (`table:column`)."""
+"""The feature store: published feature tables, and labels joined to them by reference (`table:column`).
+
+Invariant: only what is published is read, and only the partitions that some label can meet within the time to live.
+"""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -6,10 +9,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
+from upath import UPath
 
 from ml_platform.contracts import FeatureTable
 from ml_platform.errors import PlatformError
-from ml_platform.features.pit import AS_OF, point_in_time
+from ml_platform.features.pit import AS_OF, label_days, point_in_time
 from ml_platform.lake import PartitionedTable
 
 
@@ -18,18 +22,20 @@ class UnknownFeature(PlatformError):
 
 
 class FeatureStore:
-    """Reads and joins the feature tables of one lake."""
+    """Reads and joins the feature tables of one lake (a local folder, or any place UPath opens)."""
 
-    def __init__(self, lake: Path, tables: Mapping[str, FeatureTable]) -> None:
+    def __init__(self, lake: UPath | Path, tables: Mapping[str, FeatureTable]) -> None:
         self._root = lake / "features"
         self._tables = tables
 
     def contract(self, name: str) -> FeatureTable:
+        """The contract of that name. Raises UnknownFeature with the nearest names."""
         if name not in self._tables:
             raise UnknownFeature(f"there is no feature table {name!r}", next_step=_nearest(name, list(self._tables)))
         return self._tables[name]
 
     def table(self, name: str) -> PartitionedTable:
+        """The published partitions of that table, one an as-of Monday. Raises UnknownFeature."""
         self.contract(name)
         return PartitionedTable(self._root, name)
 
@@ -41,13 +47,14 @@ class FeatureStore:
         Without `ttl` each table's own holds. Raises UnknownFeature and LabelsUnusable.
         """
         chosen: dict[str, list[str]] = {}
-        for reference in references:
+        for reference in dict.fromkeys(references):
             table, column = self.resolve(reference)
             chosen.setdefault(table.name, []).append(column)
+        days = label_days(labels, label_time)
         for name, columns in chosen.items():
             table = self._tables[name]
-            life = ttl or timedelta(days=table.ttl_days)
-            features = self._features(table, columns, labels, label_time, life)
+            life = timedelta(days=table.ttl_days) if ttl is None else ttl
+            features = self._features(table, columns, days, life)
             labels = point_in_time(labels, features, table.entity, life, label_time, prefix=name)
         return labels
 
@@ -57,28 +64,22 @@ class FeatureStore:
         table = self.contract(name)
         known = [each.name for each in table.values]
         if column not in known:
-            raise UnknownFeature(
-                f"{name} has no column {column!r}", where=reference, next_step=_nearest(column, known)
-            )
+            raise UnknownFeature(f"{name} has no column {column!r}", where=reference, next_step=_nearest(column, known))
         return table, column
 
-    def _features(
-        self, table: FeatureTable, columns: list[str], labels: pl.DataFrame, label_time: str, ttl: timedelta
-    ) -> pl.DataFrame:
-        """The published Mondays that these labels can meet."""
+    def _features(self, table: FeatureTable, columns: list[str], days: pl.Series, ttl: timedelta) -> pl.DataFrame:
+        """The published rows that labels of these days can meet: [key…, as_of, column…]."""
         wanted = [*table.entity, AS_OF, *columns]
-        if labels.is_empty() or label_time not in labels.columns:
-            return pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
-        first, last = _as_day(labels[label_time].min()) - ttl - timedelta(days=1), _as_day(labels[label_time].max())
         partitions = self.table(table.name)
-        days = [day for day in partitions.partitions() if first <= date.fromisoformat(day) <= last]
-        if not days:
+        first, last = days.min(), days.max()
+        near = [
+            day
+            for day in partitions.partitions()
+            if isinstance(first, date) and isinstance(last, date) and first - ttl <= date.fromisoformat(day) <= last
+        ]
+        if not near:
             return pl.DataFrame(schema={name: table.schema()[name] for name in wanted})
-        return partitions.scan(days).select(wanted).collect()
-
-
-def _as_day(value: object) -> date:
-    return date.fromisoformat(str(value)[:10])
+        return partitions.scan(near).select(wanted).collect()
 
 
 def _nearest(name: str, known: list[str]) -> str:

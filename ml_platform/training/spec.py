@@ -222,7 +222,9 @@ class ModelSpec:
                 raise self._wrong("gates", f"{gate_name(gate)} names the unknown baseline {gate.baseline!r}")
 
     def _wrong(self, field_name: str, what: str) -> ConfigurationError:
-        return ConfigurationError(what, where=f"ModelSpec {self.name}.{field_name}", next_step="correct the declaration")
+        return ConfigurationError(
+            what, where=f"ModelSpec {self.name}.{field_name}", next_step="correct the declaration"
+        )
 
     @property
     def tables(self) -> tuple[str, ...]:

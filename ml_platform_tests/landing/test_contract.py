@@ -1,6 +1,7 @@
 """A delivery that breaks the contract is refused whole, by name of the rule, and nothing of it is loaded."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -34,7 +35,7 @@ BROKEN: dict[Rule, tuple[pa.Table, str]] = {
 }
 
 
-def refusal(session: Session, folder: LandingFolder, content: bytes, **manifest: object) -> ContractViolation:
+def refusal(session: Session, folder: LandingFolder, content: bytes, **manifest: Any) -> ContractViolation:
     delivery = deliver(folder, content, **manifest)
     with pytest.raises(ContractViolation) as caught:
         load_all(session, TABLE, [delivery])

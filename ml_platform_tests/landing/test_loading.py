@@ -152,9 +152,9 @@ def test_a_daily_table_with_a_day_missing_says_which(folder: LandingFolder) -> N
         demand_every_day(TABLE, landed, DAY, NEXT_DAY)
 
 
-def test_the_whole_year_loads_once_and_every_row_of_it(session: Session, year: LandingFolder) -> None:
+def test_two_months_of_every_table_load_once_and_every_row_of_them(session: Session, year: LandingFolder) -> None:
     for table in RAW_TABLES.values():
-        deliveries = year.deliveries(table.name, date.min, date.max)
+        deliveries = year.deliveries(table.name, date.min, date(2017, 2, 28))
         landed = sum(delivery.rows for delivery in deliveries)
         outcomes = load_all(session, table, deliveries)
         assert sum(outcome.rows for outcome in outcomes if outcome.loaded) == landed > 0

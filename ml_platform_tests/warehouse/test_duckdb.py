@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -156,12 +157,17 @@ def test_a_program_that_ignores_the_lock_is_named_too(warehouse: DuckDBWarehouse
 
 
 def test_whoever_waits_gets_in_when_the_holder_leaves(warehouse: DuckDBWarehouse) -> None:
-    patient = DuckDBWarehouse(warehouse.path, wait_seconds=60)
-    with processes.holding(session_of_another, warehouse.path, "short"):
-        with pytest.raises(WarehouseBusy), warehouse.session("test"):
-            pass
-    with patient.session("test") as session:
-        assert session.read("select 1 as one")["one"][0] == 1
+    def wait_and_read() -> int:
+        with DuckDBWarehouse(warehouse.path, wait_seconds=60).session("patient") as session:
+            return session.read("select 1 as one")["one"][0]
+
+    with ThreadPoolExecutor(1) as pool:
+        with processes.holding(session_of_another, warehouse.path, "short"):
+            waiting = pool.submit(wait_and_read)
+            with pytest.raises(WarehouseBusy), warehouse.session("impatient"):
+                pass
+            assert not waiting.done()
+        assert waiting.result() == 1
 
 
 def test_the_lock_alone_keeps_sessions_out_and_is_free_after_an_exception(warehouse: DuckDBWarehouse) -> None:

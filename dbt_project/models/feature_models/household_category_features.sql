@@ -98,6 +98,21 @@ bought as (
     group by pair_id, as_of
 ),
 
+-- A pair bought in the 84 days has a total that landed in them.
+totals_known as (
+    select
+        pairs.pair_id,
+        totals.landed_on,
+        lead(totals.landed_on, 1, {{ for_ever() }}) over (
+            partition by pairs.pair_id order by totals.landed_on
+        ) as superseded_on,
+        totals.days_ever
+    from {{ ref('household_category_totals') }} as totals
+    inner join pairs
+        on totals.household_id = pairs.household_id and totals.product_category = pairs.product_category
+    where totals.landed_on >= {{ day('as_of_from') }} - 84 and totals.landed_on < {{ day('as_of_to') }}
+),
+
 -- Of those who bought a category in the 84 days to 35 days ago, how many bought it in the 28 days that followed.
 matured as (
     select
@@ -162,10 +177,6 @@ promotions as (
     qualify rank() over (partition by as_ofs.as_of order by category_promotions.landed_on desc) = 1
 ),
 
-lifetime as (
-    {{ ever(ref('household_category_day_deltas'), ['household_id', 'product_category'], 'days_delta', 'days_ever') }}
-),
-
 -- A store that is in no file is unknown, not without promotions.
 promoting_stores as (
     select distinct store_id, as_of from promotions
@@ -182,7 +193,7 @@ select
     cast(coalesce(bought.spend_cents_{{ window }}d, 0) as bigint) as spend_cents_{{ window }}d,
     {% endfor -%}
     cast(bought.weeks_bought as integer) as weeks_bought_84d,
-    lifetime.days_ever,
+    totals_known.days_ever,
     cast(case when bought.recency_days <= 28 then 1 else 0 end as integer) as bought_28d,
     bought.recency_days,
     cast(mod(bought.youngest_age_and_gap, 128) as integer) as last_gap_days,
@@ -206,10 +217,10 @@ select
     {% endfor %}
 from bought
 left join pairs on bought.pair_id = pairs.pair_id
-left join lifetime
-    on pairs.household_id = lifetime.household_id
-    and pairs.product_category = lifetime.product_category
-    and bought.as_of = lifetime.as_of
+left join totals_known
+    on bought.pair_id = totals_known.pair_id
+    and bought.as_of > totals_known.landed_on
+    and bought.as_of <= totals_known.superseded_on
 left join {{ ref('household_features') }} as households
     on pairs.household_id = households.household_id and bought.as_of = households.as_of
 left join momentum on pairs.product_category = momentum.product_category and bought.as_of = momentum.as_of
