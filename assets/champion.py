@@ -39,7 +39,7 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=model_key(spec, "champion"),
-        description=f"The version of {spec.name} that serves. Promotion demands the passed verdict of that very artifact.",
+        description=f"The version of {spec.name} that serves, on the passed verdict of that very artifact.",
         deps=[dg.AssetDep(model_key(spec, "evaluation"), partition_mapping=dg.LastPartitionMapping())],
         output_required=False,
         **shown(spec, "champion", {"mlflow"}),

@@ -1,6 +1,6 @@
 """What the assets of a model's life cycle share: their names and how they are shown."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import dagster as dg
 
@@ -17,7 +17,16 @@ def predictions_key(spec: ModelSpec) -> dg.AssetKey:
     return dg.AssetKey(["predictions", spec.name])
 
 
-def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> dict[str, Any]:
+class Shown(TypedDict):
+    """How an asset appears in the UI, in the words of `dg.asset`."""
+
+    owners: list[str]
+    group_name: str
+    kinds: set[str]
+    tags: dict[str, str]
+
+
+def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> Shown:
     """Owner, group, kinds and tags of an asset of this model."""
     return {
         "owners": [spec.owner],

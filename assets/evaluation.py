@@ -26,7 +26,7 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        description=f"Metrics of the candidate of {spec.name} with household-clustered intervals, and the gates' verdict.",
+        description=f"Metrics of the candidate of {spec.name} with clustered intervals, and the gates' verdict.",
         deps=[model_key(spec, "candidate"), model_key(spec, "training_set")],
         partitions_def=AS_OF_MONDAYS,
         check_specs=[
@@ -47,7 +47,7 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         rival = open_bundle(Path(champion.bundle_uri)) if champion else None
         with tempfile.TemporaryDirectory() as folder:
             same = is_reproducible(
-                spec, bundle, Path(data.path), data.metadata["digest"], Path(folder), context.log.info
+                spec, bundle, Path(str(data.path)), data.metadata["digest"], Path(folder), context.log.info
             )
         rows = held_out.to_arrow()
         found = evaluate(

@@ -1,7 +1,7 @@
 """The life cycle of a model: what a `ModelSpec` becomes.
 
-training_set → candidate → evaluation → champion → predictions, the first three keyed by the cutoff, predictions by their
-as-of Monday. A refusal by a gate is a verdict: `evaluation` is there with a red check, and the champion stays.
+training_set → candidate → evaluation → champion → predictions, the first three keyed by the cutoff, predictions by
+their as-of Monday. A refusal by a gate is a verdict: `evaluation` is there with a red check, and the champion stays.
 """
 
 from assets.champion import build_champion

@@ -1,8 +1,8 @@
 """The SQL between raw tables and features: dbt's models as assets, its tests as checks.
 
-Two invocations carry the whole project: staging and marts by landing day, feature models by as-of Monday. What dbt knows
-of a model (columns, units, tests, owner) is shown where Dagster shows such things; rows and column lineage are added
-when dbt has let go of the warehouse.
+Two invocations carry the whole project: staging and marts by landing day, feature models by as-of Monday. What dbt
+knows of a model (columns, units, tests, owner) is shown where Dagster shows such things; rows and column lineage are
+added when dbt has let go of the warehouse.
 """
 
 from collections.abc import Iterator, Mapping

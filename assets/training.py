@@ -1,6 +1,7 @@
 """From features to a trained candidate: the training set of a cutoff, and the worker that learns from it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 
@@ -16,13 +17,13 @@ from resources import LakeResource, LedgerResource, LocalCompute, TrackingResour
 
 
 def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
-    """`models/<name>/training_set`: mature labels joined point-in-time to features, nothing landed on or after the cutoff."""
+    """`models/<name>/training_set`: mature labels joined point-in-time to features, as known before the cutoff."""
     features = [dg.AssetDep(feature_key(table), partition_mapping=HISTORY) for table in spec.tables]
     marts = [dg.AssetDep(["marts", mart], partition_mapping=WEEK_BEFORE) for mart in spec.label.reads]
 
     @dg.asset(
         key=model_key(spec, "training_set"),
-        description=f"Rows that {spec.name} learns from and is judged on, as known before the cutoff. {spec.description}",
+        description=f"Rows {spec.name} learns from and is judged on, as known before the cutoff. {spec.description}",
         deps=[*features, *marts],
         partitions_def=AS_OF_MONDAYS,
         pool="warehouse",
@@ -50,7 +51,7 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
 
 
 def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
-    """`models/<name>/candidate`: a bundle trained in a worker process, registered as a version, tracked as one attempt."""
+    """`models/<name>/candidate`: a bundle trained in a worker process, registered as a version, one tracked attempt."""
 
     @dg.asset(
         key=model_key(spec, "candidate"),
@@ -69,7 +70,7 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         cutoff = parse_monday(context.partition_key)
         data = lake.training_sets(spec.name).require(context.partition_key)
         folder = lake.models(spec.name)
-        job = TrainingJob.from_spec(spec, data.path, data.metadata["digest"], folder)
+        job = TrainingJob.from_spec(spec, Path(str(data.path)), data.metadata["digest"], folder)
         job = replace(job, output=str(folder / job.digest()[:16]))
         with tracking.open().attempt(
             spec.name, dagster_run_id=context.run_id, data_digest=job.data_digest, params=job.parameters()

@@ -5,6 +5,7 @@ it is never silently missing.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from ml_platform.errors import PlatformError
 
@@ -25,7 +26,7 @@ def column_lineage(
     from sqlglot.lineage import lineage
     from sqlglot.optimizer import build_scope, qualify
 
-    schema: dict[str, dict[str, dict[str, str]]] = {}
+    schema: dict[str, Any] = {}
     for (namespace, table), types in columns.items():
         if not types:
             continue  # sqlglot takes an empty table for one level less of nesting

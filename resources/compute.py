@@ -1,4 +1,4 @@
-"""Where training runs: today a process on this machine. The worker, its messages and its files are the same elsewhere."""
+"""Where training runs: today a process on this machine. The worker, its messages and its files stay the same."""
 
 import sys
 from pathlib import Path

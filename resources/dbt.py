@@ -20,7 +20,7 @@ SOURCE_SUFFIXES = {".sql", ".yml", ".yaml"}
 
 
 def manifest_path() -> Path:
-    """The manifest, parsed anew only when a source file is newer: a look at the files costs milliseconds, a parse seconds."""
+    """The manifest, parsed anew only when a source file is newer: a look costs milliseconds, a parse seconds."""
     manifest = PROJECT.manifest_path
     if not manifest.exists() or manifest.stat().st_mtime < _newest_source():
         _parse()

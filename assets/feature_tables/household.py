@@ -28,7 +28,10 @@ HOUSEHOLD = FeatureTable(
         Column(
             "main_store_id",
             "int64",
-            "Store with most baskets in 84 days, ties to the smallest id (an identifier, not a number to learn from); null: no trip in 84 days",
+            (
+                "Store with most baskets in 84 days, ties to the smallest id (an identifier, not a number to learn "
+                "from); null: no trip in 84 days"
+            ),
             "id",
             lower=1,
             nullable=True,
@@ -150,7 +153,10 @@ HOUSEHOLD = FeatureTable(
             nullable=True,
         ),
     ),
-    description="What a household did in the 84 days before a Monday, its running campaigns and its redemptions, as known on that Monday.",
+    description=(
+        "What a household did in the 84 days before a Monday, its running campaigns and its redemptions, as "
+        "known on that Monday."
+    ),
     owner="team:customer-analytics",
     relation="feature_models.household_features",
     audit_sql=Path(__file__).with_name("audit_household.sql"),

@@ -85,7 +85,10 @@ HOUSEHOLD_CATEGORY = FeatureTable(
         Column(
             "category_repurchase_rate_28d",
             "float64",
-            "Of those who did, share that bought it in the 28 days that followed; null: nobody bought it in the 84 days to as_of - 35",
+            (
+                "Of those who did, share that bought it in the 28 days that followed; null: nobody bought it in the "
+                "84 days to as_of - 35"
+            ),
             "ratio",
             lower=0,
             upper=1,
@@ -94,7 +97,10 @@ HOUSEHOLD_CATEGORY = FeatureTable(
         Column(
             "mailer_products",
             "int32",
-            "Products of the category in the mailer of the main store in the week that begins on as_of; null: main store in no file of the coming week",
+            (
+                "Products of the category in the mailer of the main store in the week that begins on as_of; null: "
+                "main store in no file of the coming week"
+            ),
             "count",
             lower=0,
             nullable=True,
@@ -108,7 +114,10 @@ HOUSEHOLD_CATEGORY = FeatureTable(
             nullable=True,
         ),
     ),
-    description="What a household did with a product category it bought in the 84 days before a Monday, the category's pulse, and next week's promotions in the household's main store.",
+    description=(
+        "What a household did with a product category it bought in the 84 days before a Monday, the "
+        "category's pulse, and next week's promotions in the household's main store."
+    ),
     owner="team:customer-analytics",
     relation="feature_models.household_category_features",
     audit_sql=Path(__file__).with_name("audit_household_category.sql"),

@@ -1,4 +1,4 @@
-"""The whole path on a slice of the real data: from landed files to champions and predictions, and what must not move."""
+"""The whole path on a slice of the real data: from landed files to predictions, and what must not move."""
 
 from datetime import date
 from pathlib import Path

@@ -34,13 +34,19 @@ deltas as (
     where category_days.event_date >= {{ day('as_of_from') }} - 119 and category_days.landed_on < {{ day('as_of_to') }}
 ),
 
--- A shopping day's sums after each landing that changed it, valid until the next such landing.
+-- A shopping day's sums after each landing that changed it. They hold until the next such landing, and for no Monday
+-- when nothing of the day remains.
 days_known as (
     select
         pair_id,
         event_date,
         landed_on,
-        lead(landed_on, 1, {{ for_ever() }}) over (partition by pair_id, event_date order by landed_on) as superseded_on,
+        case
+            when sum(lines_delta) over (
+                partition by pair_id, event_date order by landed_on rows between unbounded preceding and current row
+            ) > 0 then lead(landed_on, 1, {{ for_ever() }}) over (partition by pair_id, event_date order by landed_on)
+            else landed_on
+        end as superseded_on,
         {% for measure in ['lines', 'spend_cents', 'discount_cents', 'coupon_lines'] -%}
         cast(sum({{ measure }}_delta) over (
             partition by pair_id, event_date order by landed_on rows between unbounded preceding and current row
@@ -69,7 +75,6 @@ days as (
         and days_known.event_date >= as_ofs.as_of - 84
         and days_known.landed_on < as_ofs.as_of
         and days_known.superseded_on >= as_ofs.as_of
-    where days_known.lines > 0
 ),
 
 bought as (

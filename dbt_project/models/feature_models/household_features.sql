@@ -6,18 +6,23 @@ with as_ofs as (
     {{ as_ofs() }}
 ),
 
--- A shopping day's sums after each landing that changed it, valid until the next such landing.
+-- A shopping day's sums after each landing that changed it. They hold until the next such landing, and for no Monday
+-- when nothing of the day remains.
 days_known as (
     select
         household_id,
         event_date,
         landed_on,
-        lead(landed_on, 1, {{ for_ever() }}) over (partition by household_id, event_date order by landed_on) as superseded_on,
+        case
+            when sum(lines_delta) over (
+                partition by household_id, event_date order by landed_on rows between unbounded preceding and current row
+            ) > 0 then lead(landed_on, 1, {{ for_ever() }}) over (partition by household_id, event_date order by landed_on)
+            else landed_on
+        end as superseded_on,
         {% for measure in ['baskets', 'lines', 'spend_cents', 'discount_cents', 'coupon_lines', 'private_brand_lines'] -%}
-        sum({{ measure }}_delta) over (
-            partition by household_id, event_date
-            order by landed_on rows between unbounded preceding and current row
-        ) as {{ measure }}{{ ',' if not loop.last }}
+        cast(sum({{ measure }}_delta) over (
+            partition by household_id, event_date order by landed_on rows between unbounded preceding and current row
+        ) as integer) as {{ measure }}{{ ',' if not loop.last }}
         {% endfor %}
     from {{ ref('household_day_deltas') }}
     where event_date >= {{ day('as_of_from') }} - 84 and landed_on < {{ day('as_of_to') }}
@@ -37,7 +42,6 @@ days as (
         and days_known.event_date >= as_ofs.as_of - 84
         and days_known.landed_on < as_ofs.as_of
         and days_known.superseded_on >= as_ofs.as_of
-    where days_known.lines > 0
 ),
 
 shopping as (
