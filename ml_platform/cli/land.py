@@ -20,7 +20,7 @@ def land_until(until: str, since: str | None, as_json: bool) -> None:
 
 def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
     """Lands from `since` (the first day not landed when None) to `until`. Raises NotADay and LandingConflict."""
-    from ml_platform.landing.replay import replay
+    from ml_platform.landing.replay import ReplayRates, replay
 
     settings, last = Settings.from_env(), parse_day(until)
     if last > CLOSING_DAY:
