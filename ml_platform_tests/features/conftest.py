@@ -48,7 +48,9 @@ def household_rows(monday: date, households: int = 4) -> pl.DataFrame:
     ids = range(1, households + 1)
     spend = [100 * MONDAYS.index(monday) + household for household in ids]
     rows = {"household_id": ids, "as_of": [monday] * households, "spend_cents_28d": spend}
-    return HOUSEHOLD.conform(pl.DataFrame({**rows, "recency_days": [3] * households, "weekend_share": [0.5] * households}))
+    return HOUSEHOLD.conform(
+        pl.DataFrame({**rows, "recency_days": [3] * households, "weekend_share": [0.5] * households})
+    )
 
 
 @pytest.fixture

@@ -123,4 +123,3 @@ def test_every_declared_table_has_an_audit_and_bounds_on_what_it_counts(table: F
 def test_every_household_is_classed_as_personal_information() -> None:
     for table in FEATURE_TABLES.values():
         assert table.column("household_id").pii == "pseudonymous"
-

@@ -15,7 +15,9 @@ KEYS = ["household_id", "product_category"]
 households, categories = st.integers(-3, 3), st.sampled_from(["BREAD", "MILK", "", "é", "7"])
 moments = st.integers(0, 30).map(lambda days: FIRST + timedelta(days=days))
 feature_rows = st.lists(
-    st.tuples(households, categories, moments, st.none() | st.integers(0, 99)), max_size=40, unique_by=lambda row: row[:3]
+    st.tuples(households, categories, moments, st.none() | st.integers(0, 99)),
+    max_size=40,
+    unique_by=lambda row: row[:3],
 )
 label_rows = st.lists(st.tuples(households, categories, moments), max_size=40)
 
@@ -57,7 +59,9 @@ def weekly(*as_ofs: date) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(("days_later", "spend"), [(-1, None), (0, 0), (6, 0), (7, 0), (8, None)])
-def test_a_feature_lives_from_its_monday_to_the_last_day_of_its_time_to_live(days_later: int, spend: int | None) -> None:
+def test_a_feature_lives_from_its_monday_to_the_last_day_of_its_time_to_live(
+    days_later: int, spend: int | None
+) -> None:
     labels = one_label(FIRST + timedelta(days=days_later))
     assert point_in_time(labels, weekly(FIRST), ["household_id"], WEEK, "at")["spend"].to_list() == [spend]
 
