@@ -37,7 +37,7 @@ SPEC = ModelSpec(
     cluster="household_id",
     label=Label(sql=Path(__file__).parent / "labels" / "coupon_redemption.sql", reads=("redemption_day_deltas",)),
     features=tuple(f"household:{column}" for column in COLUMNS),
-    split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, stop_mondays=4, calibrate_mondays=8),
+    split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, calibrate_mondays=3),
     # A few hundred positives of a few hundred households: shallow trees that each see little, and few of them.
     trainer=Trainer(
         kind="xgboost",

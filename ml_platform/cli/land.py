@@ -44,7 +44,9 @@ def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
         def advance(delivery: Delivery, done: int, total: int) -> None:
             bar.update(task, description=f"{delivery.table} {delivery.landed_on}", completed=done, total=total)
 
-        return replay(folder, last, since=first, rates=ReplayRates.from_env(), households=settings.households, progress=advance)
+        return replay(
+            folder, last, since=first, rates=ReplayRates.from_env(), households=settings.households, progress=advance
+        )
 
 
 def summary(landed: list[Delivery]) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ def relation_of(session: Session, table: FeatureTable, query: str, seen_on: date
     """Fills the table's relation with what the query knows on `seen_on`, under the name of MONDAY."""
     everyone = session.read("select distinct household_id from raw.transactions")["household_id"].to_list()
     rows = session.read(query, {"as_of": seen_on, "entities": everyone}).with_columns(as_of=MONDAY)
+    rows = rows.with_columns(pl.col(column.name).fill_null(0) for column in table.values if not column.nullable)
     fill(session, table, rows, folder)
     return rows
 

@@ -166,7 +166,7 @@ def test_replaced_files_go_once_they_are_two_publications_and_an_hour_old(table:
     for path in data.iterdir():
         os.utime(path, (long_ago, long_ago))
     publish(root, pl.DataFrame({"spend_cents": [4]}))
-    assert sorted(pl.read_parquet(path)["spend_cents"][0] for path in data.iterdir()) == [3, 4]
+    assert sorted(pl.read_parquet(str(path))["spend_cents"][0] for path in data.iterdir()) == [3, 4]
 
 
 def test_readers_beside_a_writer_always_see_a_whole_partition(table: PartitionedTable) -> None:
