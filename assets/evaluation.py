@@ -7,9 +7,11 @@ import dagster as dg
 import polars as pl
 
 from assets.common import model_key, shown, table_of
+from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
 from ml_platform.evaluation.plots import evaluation_plots, markdown_image
 from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
+from ml_platform.predictions import score
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.promotion import opponent
@@ -49,12 +51,12 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
             same = is_reproducible(
                 spec, bundle, Path(str(data.path)), data.metadata["digest"], Path(folder), context.log.info
             )
-        rows = held_out.to_arrow()
+        rows, keys = held_out.to_arrow(), held_out.select(*spec.entity, "as_of")
         found = evaluate(
             spec,
             frame,
             Scored(bundle.digest, bundle.predict(feature_matrix(rows, bundle.columns))),
-            Scored(rival.digest, rival.predict(feature_matrix(rows, rival.columns))) if rival else None,
+            Scored(rival.digest, score(spec, rival, lake.features(FEATURE_TABLES), keys)) if rival else None,
             reproducible=same,
         )
         book.record_verdict(spec.name, version.version, found.verdict.to_json(), champion.version if champion else None)

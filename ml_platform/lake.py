@@ -109,7 +109,7 @@ class PartitionedTable:
         be written; in both cases readers keep what they had.
         """
         _verify(staged.path, staged.digest, staged.size)
-        now = self._pointer(staged.partition)
+        now = self._replaceable(staged.partition)
         unchanged = now is not None and (now.sha256, now.metadata) == (staged.digest, dict(staged.metadata))
         if not unchanged:
             previous = now and (now.previous if now.sha256 == staged.digest else now.sha256)
@@ -126,7 +126,7 @@ class PartitionedTable:
         write_atomically(kept, staged.path.read_bytes(), "lake.quarantine")
         note = {"format_version": 1, "reason": reason, "rows": staged.rows, "metadata": dict(staged.metadata)}
         write_atomically(kept.with_suffix(".json"), json.dumps(note, indent=1).encode(), "lake.quarantine")
-        now = self._pointer(staged.partition)
+        now = self._replaceable(staged.partition)
         if now is None or staged.digest not in (now.sha256, now.previous):
             staged.path.unlink(missing_ok=True)
         return kept
@@ -209,6 +209,13 @@ class PartitionedTable:
         if not re.fullmatch(r"[0-9a-f]{64}", pointer.sha256) or pointer.partition != partition:
             raise _corrupt("the pointer speaks of another file", path)
         return pointer
+
+    def _replaceable(self, partition: str) -> _Pointer | None:
+        """The pointer, or None also for a damaged one: publishing anew is its cure."""
+        try:
+            return self._pointer(partition)
+        except LakeCorruption:
+            return None
 
     def _forget_stale(self, partition: str, keep: set[str]) -> None:
         """Removes replaced versions and what killed writers left, once an hour old; a newer file may be another

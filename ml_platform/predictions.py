@@ -3,6 +3,7 @@
 import hashlib
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
 
 from ml_platform.contracts import AS_OF, Column, Contract, FeatureTable
@@ -46,6 +47,15 @@ def population_table(spec: ModelSpec, store: FeatureStore) -> FeatureTable:
     )
 
 
+def score(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFrame) -> np.ndarray:
+    """Scores of the rows [entity…, as_of] by a bundle: [n_rows] float64.
+
+    The features are those the bundle was trained with: a champion may be older than the declaration.
+    """
+    frame = store.join(keys, bundle.features, timedelta(days=spec.feature_ttl_days))
+    return bundle.predict(feature_matrix(frame.to_arrow(), bundle.columns))
+
+
 def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, as_of: date) -> pl.DataFrame:
     """Scores every entity of the snapshot: [n_entities, key + score + origin], sorted by key.
 
@@ -53,7 +63,7 @@ def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, 
     """
     population = population_table(spec, store)
     digests = []
-    for name in spec.tables:
+    for name in dict.fromkeys(reference.split(":")[0] for reference in bundle.features):
         published = store.table(name).published(as_of.isoformat())
         if published is None:
             raise SnapshotMissing(
@@ -61,9 +71,8 @@ def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, 
             )
         digests.append(published.digest)
     keys = store.table(population.name).read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
-    frame = store.join(keys, spec.features, timedelta(days=spec.feature_ttl_days))
     return keys.with_columns(
-        pl.Series("score", bundle.predict(feature_matrix(frame.to_arrow(), bundle.columns)), dtype=pl.Float64),
+        pl.Series("score", score(spec, bundle, store, keys), dtype=pl.Float64),
         pl.lit(version, dtype=pl.Int64).alias("model_version"),
         pl.lit(as_of).alias("feature_as_of"),
         pl.lit(hashlib.sha256("".join(digests).encode()).hexdigest()).alias("data_digest"),

@@ -25,7 +25,7 @@ COLUMNS = (
 )  # fmt: skip
 RESPONSE = (
     "household:redemptions_ever", "household:redemptions_84d", "household:active_campaigns",
-    "household:days_since_campaign_start", "household:days_to_campaign_end",
+    "household:days_since_campaign_start", "household:coupon_lines_share_84d",
     "household:campaign_redemption_share_84d", "household:spend_cents_84d",
 )  # fmt: skip
 
