@@ -1,7 +1,7 @@
 """Invokes dbt several times in one process: `python -m ml_platform_tests.dbt.invoke < invocations.json`.
 
-An invocation is {path, target, args, vars}; the project is parsed once, as the vars of a run change no node. Exits 1 at the
-first invocation that fails. A process of its own, because dbt keeps its DuckDB connection for as long as it lives.
+An invocation is {path, target, args, vars}; the project is parsed once, as the vars of a run change no node. Exits 1 at
+the first invocation that fails. A process of its own, because dbt keeps its DuckDB connection for as long as it lives.
 """
 
 import json

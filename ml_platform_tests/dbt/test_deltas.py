@@ -30,7 +30,7 @@ LAST_LANDING = 12
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Version]:
-    """Lines of a few baskets, each landing on time or late, corrected, withdrawn, even withdrawn and corrected again."""
+    """Lines of a few baskets, landing on time or late, corrected, withdrawn, even withdrawn and corrected again."""
     versions = []
     for basket, household, event_day in ((1, 1, 1), (2, 1, 1), (3, 1, 4), (4, 2, 4)):
         for product in draw(st.sets(st.integers(1, len(PRODUCTS)), max_size=3)):
