@@ -21,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@rm -f $@
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m uv --version 2>/dev/null | grep -qF "$(UV_VERSION)" \
-	  || { $(BIN)/python -m ensurepip -q && $(BIN)/python -m pip install -q "uv==$(UV_VERSION)"; }
+	  || { $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip install -q "uv==$(UV_VERSION)"; }
 	@echo "installing $$(grep -c == requirements.lock) locked packages into $(VENV)"
 	@$(BIN)/python -m uv pip install -q --exact --python $(BIN)/python -r requirements.lock
 	@$(BIN)/python -m uv pip install -q --no-deps --no-build-isolation --python $(BIN)/python -e .

@@ -171,7 +171,7 @@ def features_get(
 ) -> None:
     """Join published features to rows of your own, each as they were known at its time.
 
-    Example: `mlp features get --labels mine.parquet --features household:spend_28d --out joined.parquet`.
+    Example: `mlp features get --labels mine.parquet --features household:spend_cents_28d --out joined.parquet`.
     """
     from ml_platform.cli.features import get
 
