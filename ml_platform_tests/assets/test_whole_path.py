@@ -1,8 +1,14 @@
-"""The whole path on a slice of the real data: from landed files to predictions, and what must not move."""
+"""The whole path on a slice of the real data: from landed files to predictions, and what must not move.
 
+One module, so that one process makes the home: adding a model, as its page in docs/ says, stands here too.
+"""
+
+import importlib.util
+import re
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -13,12 +19,14 @@ from ml_platform.features.publish import publish_week
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
 from ml_platform.landing.files import LandingFolder
+from ml_platform.settings import REPOSITORY
+from ml_platform.training.spec import ModelSpec
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests.assets.conftest import mlp
 
+PAGE = REPOSITORY / "docs" / "adding-a-model.md"
 CUTOFF = "2018-01-01"
 MODEL = "category_replenishment"
-pytestmark = pytest.mark.xdist_group("whole_path")
 
 
 def test_every_model_has_a_judged_version_and_a_training_set(home: Path, models) -> None:
@@ -144,3 +152,41 @@ def _land_a_correction(home: Path, day: date) -> int:
     empty = pq.read_table(redemptions.data_path).slice(0, 0)
     landing.land("coupon_redemptions", day, empty)
     return 100
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ModelSpec:
+    sql, python = (re.search(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.S) for kind in ("sql", "python"))
+    assert sql and python
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "heavy_redemption.sql").write_text(sql.group(1))
+    (tmp_path / "heavy_redemption.py").write_text(python.group(1))
+    found = importlib.util.spec_from_file_location("heavy_redemption", tmp_path / "heavy_redemption.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.SPEC
+
+
+def test_the_declared_model_becomes_a_life_cycle_of_five_assets(spec: ModelSpec) -> None:
+    from assets.lifecycle import build_lifecycle
+
+    keys = {asset.key.to_user_string() for asset in build_lifecycle(spec)}
+    stages = ("training_set", "candidate", "evaluation", "champion")
+    assert keys == {"predictions/heavy_redemption", *(f"models/heavy_redemption/{stage}" for stage in stages)}
+
+
+def test_the_declared_model_is_trained_and_judged(spec: ModelSpec, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from assets.lifecycle import build_lifecycle
+    from resources import build_resources
+
+    monkeypatch.setenv("ML_PLATFORM_HOME", str(home))
+    chosen = [
+        asset for asset in build_lifecycle(spec) if asset.key.path[-1] in ("training_set", "candidate", "evaluation")
+    ]
+    with dg.instance_for_test() as instance:
+        done = dg.materialize(chosen, partition_key="2018-01-01", resources=build_resources(), instance=instance)
+    checks = done.get_asset_check_evaluations()
+    assert done.success
+    assert {check.check_name for check in checks} >= {"beats_baseline_redeemed", "calibrated", "reproducible"}
+    assert next(check for check in checks if check.check_name == "reproducible").passed

@@ -2,12 +2,12 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,7 +17,6 @@ from ml_platform.calendar import CLOSING_DAY, OPENING_DAY
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.settings import REPOSITORY
 
-FIRST = OPENING_DAY
 STATED = {"landed_from": "1001-01-01", "landed_to": "1002-01-01", "as_of_from": "1003-01-01", "as_of_to": "1004-01-01"}
 """Days that stand for the vars in the compiled SQL."""
 
@@ -83,11 +82,11 @@ def fill_raw(
     connection.execute(
         """
         create table raw.loads as
-        select 'transactions' as table_name, landed_on::date as landed_on, '' as sha256, 0::bigint as row_count,
-            (now() at time zone 'UTC')::timestamp as loaded_at
-        from range($first, $last + 1, interval 1 day) as days (landed_on)
+        select table_name, landed_on::date as landed_on, '' as sha256, 0::bigint as row_count,
+            now() at time zone 'UTC' as loaded_at
+        from range($first, $last + 1, interval 1 day) as days (landed_on), unnest($daily) as tables (table_name)
         """,
-        {"first": OPENING_DAY, "last": loaded_through},
+        {"first": OPENING_DAY, "last": loaded_through, "daily": ["transactions", "coupon_redemptions", "promotions"]},
     )
     rows = [
         (
@@ -169,7 +168,8 @@ def invoke(*invocations: Mapping[str, Any]) -> None:
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """dbt's manifest, compiled with STATED days; once for all the processes of a test run."""
-    shared = tmp_path_factory.getbasetemp().parent / "compiled_dbt_project"
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled_dbt_project"
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -195,10 +195,5 @@ def project(manifest: dict[str, Any]) -> Project:
 
 @pytest.fixture
 def warehouse() -> Iterable[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(config={"threads": 1, "TimeZone": "UTC"}) as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:
         yield connection
-
-
-@pytest.fixture(scope="session")
-def project_folder() -> Path:
-    return REPOSITORY / "dbt_project"

@@ -27,8 +27,9 @@ def main() -> None:
         done = dbtRunner(manifest=manifest).invoke(
             ["--quiet", *each["args"], *where, "--log-path", each["target"], "--vars", json.dumps(each["vars"])]
         )
-        if not done.success:
-            sys.exit(f"{each['args']} with {each['vars']}: {done.exception or 'failed'}")
+        expected = each.get("fails")
+        if done.success == (expected is not None) or (expected and expected not in str(done.exception)):
+            sys.exit(f"{each['args']} with {each['vars']}: {done.exception or 'ended otherwise than expected'}")
 
 
 if __name__ == "__main__":

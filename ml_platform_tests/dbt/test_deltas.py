@@ -48,13 +48,13 @@ def histories(draw: st.DrawFn) -> list[Version]:
     return versions
 
 
-def known(versions: Iterable[Version], on: date) -> list[Version]:
+def known(versions: Iterable[Version], on: date, products: Iterable[Product] = PRODUCTS) -> list[Version]:
     """The merchandise lines known at the end of a landing day."""
     newest: dict[tuple[int, int, int], Version] = {}
     for version in sorted(versions, key=lambda each: each.landed_on):
         if version.landed_on <= on:
             newest[version.key] = version
-    goods = {product.product_id for product in PRODUCTS if product.department != "FUEL"}
+    goods = {product.product_id for product in products if product.department != "FUEL"}
     return [each for each in newest.values() if not each.is_withdrawn and each.product_id in goods]
 
 

@@ -1,5 +1,6 @@
 """A small training set that can be learnt from, a spec for it, and one real bundle trained by a real worker."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,6 +27,9 @@ from ml_platform.training.spec import (
     TemporalSplit,
     Trainer,
 )
+
+# As the worker does: idle OpenMP threads that spin starve the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROWS_BY_ROLE = {"train": 1500, "stop": 500, "calibrate": 500, "evaluate": 600}
 FEATURES = ("shopper:visits", "shopper:spend", "shopper:is_member", "shopper:noise")

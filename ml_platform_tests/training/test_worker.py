@@ -86,6 +86,21 @@ def test_under_dagster_progress_and_result_arrive_as_pipes_messages_and_log_line
     assert "round 2 of at most 40" in capfd.readouterr().err
 
 
+def test_under_dagster_a_failed_training_fails_its_step_and_logs_the_typed_cause(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = replace(trained.job, output=str(tmp_path / "never"), deadline_seconds=0)
+    job_path = write_job(job, tmp_path / "job.json")
+
+    @dg.asset
+    def candidate(context: dg.AssetExecutionContext, pipes: dg.PipesSubprocessClient) -> None:
+        pipes.run(command=worker_command(job_path), context=context)
+
+    ended = dg.materialize([candidate], resources={"pipes": dg.PipesSubprocessClient()}, raise_on_error=False)
+    assert not ended.success and not (tmp_path / "never").exists()
+    assert "TrainingFailed: training passed its deadline of 0 s" in capfd.readouterr().err
+
+
 def test_the_same_job_whose_intact_bundle_is_there_is_not_trained_again(
     trained: Trained, capsys: pytest.CaptureFixture
 ) -> None:

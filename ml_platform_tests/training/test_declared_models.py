@@ -1,0 +1,43 @@
+"""The models this deployment declares: what every one of them has to keep, whatever it is called."""
+
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from assets.feature_tables import FEATURE_TABLES
+from assets.models import MODELS
+from ml_platform.training.spec import ModelSpec
+
+YEAR_LANDED = date(2018, 1, 1)
+FIRST_EVALUATION = date(2017, 10, 2)
+
+every_model = pytest.mark.parametrize("spec", MODELS.values(), ids=list(MODELS))
+
+
+@every_model
+def test_evaluation_mondays_are_untouched_by_what_trains_stops_or_calibrates(spec: ModelSpec) -> None:
+    roles = spec.split.roles(YEAR_LANDED, spec.label)
+    evaluate = [day for day, role in roles.items() if role == "evaluate"]
+    assert evaluate == [FIRST_EVALUATION, date(2017, 10, 30), date(2017, 11, 27)]
+    assert all(day + spec.label.maturity <= FIRST_EVALUATION for day in roles if day not in evaluate)
+
+
+@every_model
+def test_every_feature_is_a_numeric_column_that_its_table_promises_and_no_identifier(spec: ModelSpec) -> None:
+    for reference in spec.features:
+        table, name = reference.split(":")
+        column = {column.name: column for column in FEATURE_TABLES[table].columns}[name]
+        assert column.dtype != "string" and column.unit != "id", reference
+
+
+@every_model
+def test_the_label_and_its_description_are_there(spec: ModelSpec) -> None:
+    assert "$as_ofs" in spec.label.sql.read_text() and "$cutoff" in spec.label.sql.read_text()
+    assert spec.description.endswith(".")
+
+
+def test_declaring_models_needs_no_dagster() -> None:
+    code = "import sys, assets.models; sys.exit('dagster' in sys.modules or not assets.models.MODELS)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
