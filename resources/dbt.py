@@ -65,4 +65,5 @@ class Dbt(dg.ConfigurableResource):
         os.environ.update(dbt_environment())
         stated = json.dumps({name: day.isoformat() for name, day in variables.items()})
         cli = DbtCliResource(project_dir=PROJECT, dbt_executable=str(DBT))
-        return cli.cli(["build", "--exclude-resource-type", "unit_test", "--vars", stated], context=context, dagster_dbt_translator=translator)
+        command = ["build", "--exclude-resource-type", "unit_test", "--vars", stated]
+        return cli.cli(command, context=context, dagster_dbt_translator=translator)

@@ -68,7 +68,7 @@ def summed(connection: duckdb.DuckDBPyConnection, sql: str, on: date) -> set[tup
     return set(connection.execute(sql, {"on": on}).fetchall())
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=histories())
 def test_deltas_that_landed_up_to_a_day_add_up_to_what_was_known_then(
     project: Project, versions: list[Version]
@@ -138,7 +138,7 @@ def test_deltas_that_landed_up_to_a_day_add_up_to_what_was_known_then(
             }  # fmt: skip
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=histories(), cuts=st.sets(st.integers(1, LAST_LANDING - 1), min_size=1, max_size=5), data=st.data())
 def test_days_run_in_any_ranges_and_run_again_give_the_tables_of_one_run(
     project: Project, versions: list[Version], cuts: set[int], data: st.DataObject

@@ -17,7 +17,8 @@ from ml_platform_tests.dbt.test_deltas import known
 
 CATEGORIES = ("BREAD", "FISH", "FRUIT", "MILK")
 PRODUCTS = (
-    *(Product(10 * i + j, category, brand="Private" if j else "National") for i, category in enumerate(CATEGORIES) for j in (0, 1)),
+    *(Product(10 * i, category) for i, category in enumerate(CATEGORIES)),
+    *(Product(10 * i + 1, category, brand="Private") for i, category in enumerate(CATEGORIES)),
     Product(90, category=None),
     Product(91, department="FUEL"),
 )  # fmt: skip
@@ -83,9 +84,12 @@ REDEMPTIONS = [
 ]  # fmt: skip
 PROMOTIONS = [
     # product, store, display, mailer, week, landed
-    *((10 * i + j, store, "1" if j else "0", "A" if i % 2 else "0", monday, monday - timedelta(days=1))
-      for i in range(len(CATEGORIES)) for j in (0, 1) for store in (1, 2) for monday in AS_OFS),
-]  # fmt: skip
+    (10 * i + j, store, "1" if j else "0", "A" if i % 2 else "0", monday, monday - timedelta(days=1))
+    for i in range(len(CATEGORIES))
+    for j in (0, 1)
+    for store in (1, 2)
+    for monday in AS_OFS
+]
 
 
 def redemption_rows() -> list[tuple[Any, ...]]:
@@ -104,10 +108,9 @@ def versions() -> list[Version]:
 def shop(project: Project, versions: list[Version]) -> duckdb.DuckDBPyConnection:
     """A warehouse with every model made in one run."""
     connection = duckdb.connect(config={"threads": 2})
-    campaigns = [(*row[:2], *row[2:]) for row in CAMPAIGNS]
     fill_raw(
         connection, versions, PRODUCTS, loaded_through=LAST,
-        campaigns=campaigns, coupon_redemptions=redemption_rows(), promotions=PROMOTIONS,
+        campaigns=CAMPAIGNS, coupon_redemptions=redemption_rows(), promotions=PROMOTIONS,
     )  # fmt: skip
     project.run(connection, ["staging", "marts", "feature_models"])
     return connection
@@ -230,9 +233,7 @@ def household_category_features(versions: list[Version], as_of: date) -> RESULT:
             "median_gap_days": float(median(gaps)) if gaps else None,
             "recency_to_mean_gap_ratio": share(row["recency_days"] * len(gaps), sum(gaps)),
             "coupon_used_84d": int(any(line.coupon_disc_cents for line in lines)),
-            "household_spend_share_84d": share(
-                row["spend_cents_84d"], households[household, as_of]["spend_cents_84d"]
-            ),
+            "household_spend_share_84d": share(row["spend_cents_84d"], households[household, as_of]["spend_cents_84d"]),
             "category_momentum_28d": trend(now, previous),
             "category_repurchase_rate_28d": share(
                 sum(any(7 < age <= 35 for age in each) for each in population), len(population)
