@@ -22,7 +22,7 @@ HOUSEHOLD = FeatureTable(
         Column("trips_84d", "int32", "Baskets in the last 84 days", "count", lower=0),
         Column("lines_84d", "int32", "Receipt lines in the last 84 days", "count", lower=0),
         Column("spend_cents_84d", "int64", "What the shop received in the last 84 days", "cents", lower=0),
-        Column("trips_ever", "int32", "Baskets ever, as known", "count", lower=0),
+        Column("trips_ever", "int32", "Baskets ever, as known", "count", lower=0, grows=True),
         Column("categories_84d", "int32", "Distinct product categories bought in 84 days", "count", lower=0),
         Column("stores_84d", "int32", "Distinct stores visited in 84 days", "count", lower=0),
         Column(
@@ -132,7 +132,7 @@ HOUSEHOLD = FeatureTable(
         Column("campaigns_84d", "int32", "Campaigns that ran on any of the last 84 days or as_of", "count", lower=0),
         Column("redemptions_28d", "int32", "Coupons redeemed in 28 days", "count", lower=0),
         Column("redemptions_84d", "int32", "Coupons redeemed in 84 days", "count", lower=0),
-        Column("redemptions_ever", "int32", "Coupons redeemed ever, as known", "count", lower=0),
+        Column("redemptions_ever", "int32", "Coupons redeemed ever, as known", "count", lower=0, grows=True),
         Column("redemptions_active_campaigns_84d", "int32", "Of these, of campaigns active on as_of", "count", lower=0),
         Column(
             "days_since_redemption",

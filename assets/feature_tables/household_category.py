@@ -21,7 +21,7 @@ HOUSEHOLD_CATEGORY = FeatureTable(
         Column("lines_84d", "int32", "Receipt lines in the last 84 days", "count", lower=1),
         Column("spend_cents_84d", "int64", "What the shop received in the last 84 days", "cents", lower=0),
         Column("weeks_bought_84d", "int32", "Monday-to-Sunday weeks with a purchase", "weeks", lower=1, upper=12),
-        Column("days_ever", "int32", "Days the category was ever bought, as known", "days", lower=1),
+        Column("days_ever", "int32", "Days the category was ever bought, as known", "days", lower=1, grows=True),
         Column("bought_28d", "int32", "Bought in the last 28 days", "flag", lower=0, upper=1),
         Column("recency_days", "int32", "Days since last bought", "days", lower=1, upper=84),
         Column(

@@ -46,7 +46,8 @@ class ContractViolation(PlatformError):
 class Column:
     """One promise: dtype, unit and inclusive bounds of the values. A null is refused unless `nullable`.
 
-    Floats are always finite: a ratio without a denominator is null, never NaN or infinity.
+    Floats are always finite: a ratio without a denominator is null, never NaN or infinity. `grows`: the value grows
+    with the history that has been observed, so it drifts by construction: drift of it is shown, not counted.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Column:
     upper: float | None = None
     nullable: bool = False
     pii: Pii = "none"
+    grows: bool = False
 
     def __post_init__(self) -> None:
         if not _IDENTIFIER.fullmatch(self.name):

@@ -6,7 +6,8 @@ so a bundle is either not there or whole. Loading denies by default: a file that
 differs by one bit refuses the bundle, and what is used is checked again as it is read. Nothing in a bundle depends on
 the clock or on where it lies: `digest` is the identity of the model, and the same training gives the same digest.
 
-Raise FORMAT_VERSION when the files or their meaning change, and keep reading the older versions.
+Raise FORMAT_VERSION when the files or their meaning change, and keep reading the older versions. Version 2 added the
+reference sketch; a bundle of version 1 scores as ever, and is only not watched for drift.
 """
 
 import hashlib
@@ -24,15 +25,19 @@ import numpy as np
 
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
+from ml_platform.monitoring.sketch import Sketch
 from ml_platform.training.calibration import Calibration
 from ml_platform.training.job import column_of
 from ml_platform.training.trainers import trainer_module
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MODEL, CALIBRATION, FEATURES, REPORT = "model.ubj", "calibration.json", "features.json", "report.json"
 CURVES, IMPORTANCE, EVALUATION_SCORES = "curves.parquet", "importance.json", "evaluation_scores.parquet"
-FILES = frozenset({MODEL, CALIBRATION, FEATURES, REPORT, CURVES, IMPORTANCE, EVALUATION_SCORES})
+REFERENCE = "reference.json"
+_FILES_OF_1 = frozenset({MODEL, CALIBRATION, FEATURES, REPORT, CURVES, IMPORTANCE, EVALUATION_SCORES})
+FILES = _FILES_OF_1 | {REFERENCE}
+FILES_BY_VERSION: Mapping[int, frozenset[str]] = {1: _FILES_OF_1, 2: FILES}
 
 
 class BundleMissing(PlatformError):
@@ -53,6 +58,10 @@ class BundleConflict(PlatformError):
 
 class BundleNotWritten(PlatformError):
     """The files could not be written (a full disk, no permission); nothing is left at the path."""
+
+
+class ReferenceMissing(PlatformError):
+    """The bundle was written before bundles held a reference sketch."""
 
 
 class FeaturesDoNotFit(PlatformError):
@@ -99,6 +108,22 @@ class Bundle:
             return Calibration.from_json(self.json(CALIBRATION))
         except (KeyError, TypeError, ValueError) as error:
             raise _corrupt(self.path, f"{CALIBRATION} is not a calibration: {error}") from error
+
+    @cached_property
+    def importance(self) -> dict[str, float]:
+        """Gain by feature reference, the greatest first."""
+        return {str(reference): float(gain) for reference, gain in self.json(IMPORTANCE)["gain"].items()}
+
+    def reference(self) -> Sketch:
+        """How features and calibrated scores were spread over the training rows. Raises ReferenceMissing for a bundle
+        of version 1, SketchUnreadable for a sketch of another version."""
+        if REFERENCE not in self.files:
+            raise ReferenceMissing(
+                "the bundle has no reference sketch: it was trained by an earlier release",
+                where=self.path,
+                next_step="train again",
+            )
+        return Sketch.from_json(self.json(REFERENCE))
 
     def curves(self) -> dict[str, list[float]]:
         """Each learning curve by name, one value a round."""
@@ -201,10 +226,11 @@ def open_bundle(path: Path) -> Bundle:
         stated = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in manifest["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupt(path, f"its manifest cannot be read: {error!r}") from error
-    if version < 1 or set(stated) != FILES:
+    expected = FILES_BY_VERSION.get(version)
+    if expected is None or set(stated) != expected:
         raise _corrupt(path, f"its manifest names the files {sorted(stated)} in format version {version}")
-    if there != FILES | {MANIFEST}:
-        raise _corrupt(path, f"files are missing or unknown: {sorted(there ^ (FILES | {MANIFEST}))}")
+    if there != expected | {MANIFEST}:
+        raise _corrupt(path, f"files are missing or unknown: {sorted(there ^ (expected | {MANIFEST}))}")
     for name, (sha256, size) in stated.items():
         content = _content(path / name)
         if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:

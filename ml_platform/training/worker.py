@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ml_platform.errors import PlatformError
+from ml_platform.monitoring.sketch import build_sketch, model_columns
 from ml_platform.registry import bundles
 from ml_platform.training.calibration import fit_calibration
 from ml_platform.training.data import RoleCount, Rows, count_roles, read_role, verify_data
@@ -55,8 +56,9 @@ def train(job: TrainingJob, reporter: Reporter) -> bundles.Bundle:
     verify_data(job)
     counts = count_roles(path)
     reporter.log(f"{job.model}: " + " · ".join(f"{role} {count.rows:,} rows" for role, count in counts.items()))
-    fitted = trainer_module(job.trainer.kind).fit(job, _learning_rows(job), reporter)
-    bundle = bundles.write_bundle(Path(job.output), _files(job, counts, fitted))
+    rows = _learning_rows(job)
+    fitted = trainer_module(job.trainer.kind).fit(job, rows, reporter)
+    bundle = bundles.write_bundle(Path(job.output), _files(job, counts, rows["train"].features, fitted))
     reporter.log(f"{job.model}: bundle {bundle.digest[:12]} keeps {fitted.rounds} rounds [{bundle.path}]")
     _send_result(reporter, bundle, trained=True, started=started)
     return bundle
@@ -95,9 +97,9 @@ def _learning_rows(job: TrainingJob) -> Mapping[Role, Rows]:
     return {role: read_role(Path(job.data_path), role, job.features) for role in roles}
 
 
-def _files(job: TrainingJob, counts: Mapping[Role, RoleCount], fitted: Fitted) -> dict[str, bytes]:
-    """Every file of the bundle. Nothing here may depend on the clock, on paths or on the order of a dict from
-    outside."""
+def _files(job: TrainingJob, counts: Mapping[Role, RoleCount], learnt: np.ndarray, fitted: Fitted) -> dict[str, bytes]:
+    """Every file of the bundle; `learnt`: the training rows' matrix. Nothing here may depend on the clock, on paths or
+    on the order of a dict from outside."""
     path, predict = Path(job.data_path), trainer_module(job.trainer.kind).predict
     calibrate = read_role(path, "calibrate", job.features)
     calibration = fit_calibration(predict(fitted.model, calibrate.features), calibrate.labels)
@@ -106,6 +108,7 @@ def _files(job: TrainingJob, counts: Mapping[Role, RoleCount], fitted: Fitted) -
     scores = calibration.apply(raw)
     if not np.isfinite(scores).all():
         raise TrainingFailed("the model gives scores that are not numbers", where=job.model)
+    seen = model_columns(job.features, learnt, calibration.apply(predict(fitted.model, learnt)))
     report = {
         "model": job.model,
         "job_digest": job.digest(),
@@ -130,6 +133,7 @@ def _files(job: TrainingJob, counts: Mapping[Role, RoleCount], fitted: Fitted) -
             {"gain": dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))}, sort_keys=False
         ),
         bundles.EVALUATION_SCORES: _parquet({"score_raw": raw, "score": scores}),
+        bundles.REFERENCE: _json(build_sketch(seen).to_json()),
         bundles.REPORT: _json(report),
     }
 

@@ -1,5 +1,6 @@
 """Bundles load whole and verified, or not at all."""
 
+import hashlib
 import json
 import os
 import resource
@@ -8,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.errors import PlatformError
+from ml_platform.monitoring.sketch import build_sketch, count_into, model_columns
 from ml_platform.registry.bundles import (
     FILES,
+    FILES_BY_VERSION,
     FORMAT_VERSION,
     BundleConflict,
     BundleCorrupt,
@@ -20,10 +24,12 @@ from ml_platform.registry.bundles import (
     BundleNotWritten,
     BundleTooNew,
     FeaturesDoNotFit,
+    ReferenceMissing,
     open_bundle,
     write_bundle,
 )
-from ml_platform_tests.training.conftest import Trained
+from ml_platform.training.data import read_role
+from ml_platform_tests.training.conftest import ROWS_BY_ROLE, Trained
 
 CONTENT = {name: f"content of {name}".encode() for name in FILES}
 
@@ -59,7 +65,7 @@ def make_link(folder: Path) -> None:
         (rewrite_manifest(files={"../model.ubj": {"sha256": "", "bytes": 0}}), BundleCorrupt, "names the files"),
         (rewrite_manifest(files={}), BundleCorrupt, "names the files"),
         (rewrite_manifest(digest="0" * 64), BundleCorrupt, "digest is not that of its files"),
-        (rewrite_manifest(format_version=FORMAT_VERSION + 1), BundleTooNew, "format version 2.*upgrade"),
+        (rewrite_manifest(format_version=FORMAT_VERSION + 1), BundleTooNew, "format version 3.*upgrade"),
         (rewrite_manifest(format_version=0), BundleCorrupt, "format version 0"),
         (lambda folder: shutil.rmtree(folder), BundleMissing, "no bundle"),
     ],
@@ -138,3 +144,31 @@ def test_rows_are_scored_alike_alone_and_together(trained: Trained) -> None:
     features = np.random.default_rng(0).normal(2, 2, (50, 4)).astype(np.float32)
     alone = np.concatenate([trained.bundle.predict(row[None]) for row in features])
     assert alone.tobytes() == trained.bundle.predict(features).tobytes()
+
+
+def test_a_bundle_holds_the_sketch_of_its_training_rows_and_their_scores(trained: Trained) -> None:
+    rows = read_role(trained.data, "train", trained.bundle.features)
+    seen = model_columns(trained.bundle.features, rows.features, trained.bundle.predict(rows.features))
+    reference = trained.bundle.reference()
+    assert reference.names == (*trained.spec.features, "score")
+    assert reference.rows == ROWS_BY_ROLE["train"]
+    assert reference == build_sketch(seen) == count_into(reference, seen)
+    unknown = np.isnan(pq.read_table(trained.data, filters=[("role", "==", "train")])["shopper__spend"].to_pandas())
+    assert reference.column("shopper:spend").missing == unknown.sum() > 0
+
+
+def test_a_bundle_from_before_sketches_still_scores_and_asks_for_a_training_when_it_is_to_be_watched(
+    trained: Trained, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(trained.bundle.path, old)
+    (old / "reference.json").unlink()
+    manifest = json.loads((old / "manifest.json").read_text())
+    files = {name: file for name, file in manifest["files"].items() if name in FILES_BY_VERSION[1]}
+    digest = hashlib.sha256("".join(f"{n} {files[n]['sha256']}\n" for n in sorted(files)).encode()).hexdigest()
+    rewrite_manifest(format_version=1, files=files, digest=digest)(old)
+    bundle = open_bundle(old)
+    features = np.ones((2, 4), np.float32)
+    assert bundle.predict(features).tobytes() == trained.bundle.predict(features).tobytes()
+    with pytest.raises(ReferenceMissing, match="train again"):
+        bundle.reference()

@@ -1,0 +1,1 @@
+"""Watching what is served: reference sketches, drift, realised performance."""
