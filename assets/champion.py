@@ -3,18 +3,17 @@
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
 from assets.common import model_key, shown, table_of
-from ml_platform.registry import promotion
-from ml_platform.registry.bundles import open_bundle
-from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.records import ModelVersion, PromotionRefused, Waiver
-from ml_platform.registry.views import history_rows
 from ml_platform.training.spec import ModelSpec, gate_name
 from resources import LedgerResource, TrackingResource
+
+if TYPE_CHECKING:
+    from ml_platform.registry.ledger import Ledger
 
 
 class WaiverConfig(dg.Config):
@@ -47,6 +46,8 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
     def champion(
         context: dg.AssetExecutionContext, config: ChampionConfig, ledger: LedgerResource, tracking: TrackingResource
     ) -> Iterator[dg.MaterializeResult]:
+        from ml_platform.registry.views import history_rows
+
         book = ledger.open()
         said = _act(context, book, spec, config)
         tracking.open().project(book, spec.name)
@@ -68,14 +69,16 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
     return champion
 
 
-def _act(context: dg.AssetExecutionContext, book: Ledger, spec: ModelSpec, config: ChampionConfig) -> str:
+def _act(context: dg.AssetExecutionContext, book: "Ledger", spec: ModelSpec, config: ChampionConfig) -> str:
     """Does what the config asks and says it in a sentence. A refusal is an error only for a person who asked."""
+    from ml_platform.registry import promotion
+
     if config.action == "rollback":
         done = promotion.rollback(
             book, spec.name, who=config.who, reason=config.reason, read_digest=_digest, to_version=config.version
         )
         return f"rolled back to version {done.champion.version}: {config.reason}"
-    version = config.version or max((each.version for each in book.versions(spec.name)), default=None)
+    version = config.version or _newest(book, spec)
     if version is None:
         return "nothing was trained yet"
     try:
@@ -100,5 +103,13 @@ def _act(context: dg.AssetExecutionContext, book: Ledger, spec: ModelSpec, confi
     return f"version {version} {done.action}"
 
 
+def _newest(book: "Ledger", spec: ModelSpec) -> int | None:
+    """The version of the newest cutoff: one trained later on an older cutoff is no newer model."""
+    newest = max(book.versions(spec.name), key=lambda each: (each.cutoff, each.version), default=None)
+    return newest and newest.version
+
+
 def _digest(version: ModelVersion) -> str:
+    from ml_platform.registry.bundles import open_bundle
+
     return open_bundle(Path(version.bundle_uri)).digest

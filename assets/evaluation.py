@@ -2,24 +2,19 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 from assets.common import model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
-from ml_platform.evaluation.plots import evaluation_plots, markdown_image
-from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
-from ml_platform.predictions import score
-from ml_platform.registry.bundles import open_bundle
-from ml_platform.registry.ledger import Ledger
-from ml_platform.registry.promotion import opponent
 from ml_platform.registry.records import ModelVersion
-from ml_platform.training.data import feature_matrix
-from ml_platform.training.rehearsal import is_reproducible
 from ml_platform.training.spec import ModelSpec, gate_name
 from resources import LakeResource, LedgerResource, TrackingResource
+
+if TYPE_CHECKING:
+    from ml_platform.registry.ledger import Ledger
 
 
 def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -40,8 +35,18 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
     def evaluation(
         context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, tracking: TrackingResource
     ) -> dg.MaterializeResult:
-        data = lake.training_sets(spec.name).require(context.partition_key)
-        frame = lake.training_sets(spec.name).read(context.partition_key)
+        import polars as pl
+
+        from ml_platform.evaluation.plots import evaluation_plots, markdown_image
+        from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
+        from ml_platform.predictions import score
+        from ml_platform.registry.bundles import open_bundle
+        from ml_platform.registry.promotion import opponent
+        from ml_platform.training.data import feature_matrix
+        from ml_platform.training.rehearsal import is_reproducible
+
+        data = lake.table("training_sets", spec.name).require(context.partition_key)
+        frame = lake.table("training_sets", spec.name).read(context.partition_key)
         held_out = frame.filter(pl.col("role") == "evaluate")
         book = ledger.open()
         version = _candidate(book, spec, data.metadata["digest"])
@@ -92,7 +97,7 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
     return evaluation
 
 
-def _candidate(book: Ledger, spec: ModelSpec, training_set_digest: str) -> ModelVersion:
+def _candidate(book: "Ledger", spec: ModelSpec, training_set_digest: str) -> ModelVersion:
     """The version trained on this very training set by this very spec."""
     wanted = (training_set_digest, spec.digest())
     for version in reversed(book.versions(spec.name)):

@@ -8,9 +8,6 @@ from assets.common import feature_key, model_key, predictions_key, shown, table_
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
 from ml_platform.calendar import parse_monday
-from ml_platform.evaluation.plots import distribution_markdown
-from ml_platform.predictions import contract, population_table, predict, top_rows
-from ml_platform.registry.bundles import open_bundle
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource
 
@@ -30,12 +27,16 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
     def predictions(
         context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource
     ) -> dg.MaterializeResult:
+        from ml_platform.evaluation.plots import distribution_markdown
+        from ml_platform.predictions import contract, population_table, predict, top_rows
+        from ml_platform.registry.bundles import open_bundle
+
         as_of, store = parse_monday(context.partition_key), lake.features(FEATURE_TABLES)
         champion = ledger.open().champion(spec.name)
         if champion is None:
             raise dg.Failure(f"{spec.name} has no champion: materialise models/{spec.name}/champion")
         frame = predict(spec, open_bundle(Path(champion.bundle_uri)), champion.version, store, as_of)
-        promise, table = contract(spec, population_table(spec, store)), lake.predictions(spec.name)
+        promise, table = contract(spec, population_table(spec, store)), lake.table("predictions", spec.name)
         outcome = promise.check(frame)
         staged = table.stage(context.partition_key, frame, {"model_version": str(champion.version)})
         if not outcome.passed:

@@ -4,7 +4,6 @@ import dagster as dg
 
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
-from ml_platform.landing.loading import create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES, RawTable
 from ml_platform.warehouse.base import quote
 from resources import LandingResource, WarehouseResource
@@ -28,6 +27,8 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
     def raw_table(
         context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource
     ) -> dg.MaterializeResult:
+        from ml_platform.landing.loading import create_raw, demand_every_day, load_all
+
         keys = context.partition_key_range
         first, last = parse_day(keys.start), parse_day(keys.end)
         deliveries = landing.folder().deliveries(table.name, first, last)

@@ -9,9 +9,7 @@ from assets.common import feature_key, model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
 from ml_platform.calendar import parse_monday
-from ml_platform.registry.bundles import open_bundle
 from ml_platform.training.job import TrainingJob, write_job
-from ml_platform.training.sets import build_training_set, summary_rows
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource, LocalCompute, TrackingResource, WarehouseResource
 
@@ -32,11 +30,13 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     def training_set(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, lake: LakeResource
     ) -> dg.MaterializeResult:
-        cutoff = parse_monday(context.partition_key)
+        from ml_platform.training.sets import build_training_set, summary_rows
+
+        cutoff, sets = parse_monday(context.partition_key), lake.table("training_sets", spec.name)
         mondays = list(spec.split.roles(cutoff, spec.label))
         with warehouse.open().session(f"labels of {spec.name}") as session:
             labels = session.read(spec.label.sql.read_text(), {"as_ofs": mondays, "cutoff": cutoff})
-        built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), lake.training_sets(spec.name))
+        built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.digest),
             metadata={
@@ -67,12 +67,16 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         tracking: TrackingResource,
         ledger: LedgerResource,
     ) -> dg.MaterializeResult:
+        from ml_platform.registry.bundles import open_bundle
+
         cutoff = parse_monday(context.partition_key)
-        data = lake.training_sets(spec.name).require(context.partition_key)
+        data = lake.table("training_sets", spec.name).require(context.partition_key)
         folder = lake.models(spec.name)
         job = TrainingJob.from_spec(spec, Path(str(data.path)), data.metadata["digest"], folder)
         job = replace(job, output=str(folder / job.digest()[:16]))
-        with tracking.open().attempt(
+        track = tracking.open()
+        track.close_abandoned(lambda run_id: _is_over(context.instance, run_id))
+        with track.attempt(
             spec.name, dagster_run_id=context.run_id, data_digest=job.data_digest, params=job.parameters()
         ) as attempt:
             context.instance.add_run_tags(context.run_id, {f"mlflow/{spec.name}": attempt.run_id})
@@ -106,3 +110,9 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         )
 
     return candidate
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether this instance knows the run as ended; one of another instance on the same MLflow may be at work."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished

@@ -6,47 +6,55 @@ ever becomes run config, and one environment variable (`ML_PLATFORM_HOME`) moves
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ml_platform.contracts import FeatureTable
-from ml_platform.features.store import FeatureStore
-from ml_platform.lake import PartitionedTable
-from ml_platform.landing.files import LandingFolder
-from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import Settings
-from ml_platform.tracking.mlflow import Tracking
-from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from resources.compute import LocalCompute
 from resources.dbt import Dbt
+
+if TYPE_CHECKING:  # what a resource opens is imported when it is opened: the graph loads without polars or SQLAlchemy
+    from ml_platform.features.store import FeatureStore
+    from ml_platform.lake import PartitionedTable
+    from ml_platform.landing.files import LandingFolder
+    from ml_platform.registry.ledger import Ledger
+    from ml_platform.tracking.mlflow import Tracking
+    from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
 
 class LandingResource(dg.ConfigurableResource):
     """The folder where files land."""
 
-    def folder(self) -> LandingFolder:
+    def folder(self) -> "LandingFolder":
+        from ml_platform.landing.files import LandingFolder
+
         return LandingFolder(Settings.from_env().landing)
 
 
 class WarehouseResource(dg.ConfigurableResource):
     """The warehouse of the profile. DuckDB is one file and one process at a time: every use takes its lock."""
 
-    def open(self) -> DuckDBWarehouse:
+    def open(self) -> "DuckDBWarehouse":
+        from ml_platform.warehouse.duckdb import DuckDBWarehouse
+
         return DuckDBWarehouse(Settings.from_env().warehouse)
 
 
 class LakeResource(dg.ConfigurableResource):
     """Published Parquet, readable by anyone at any time: features, training sets, bundles, predictions."""
 
-    def features(self, tables: Mapping[str, FeatureTable]) -> FeatureStore:
+    def features(self, tables: Mapping[str, FeatureTable]) -> "FeatureStore":
+        from ml_platform.features.store import FeatureStore
+
         return FeatureStore(Settings.from_env().lake, tables)
 
-    def training_sets(self, model: str) -> PartitionedTable:
-        return PartitionedTable(Settings.from_env().lake / "training_sets", model)
+    def table(self, kind: str, model: str) -> "PartitionedTable":
+        """A table of one kind of a model: `training_sets`, `predictions`, …"""
+        from ml_platform.lake import PartitionedTable
 
-    def predictions(self, model: str) -> PartitionedTable:
-        return PartitionedTable(Settings.from_env().lake / "predictions", model)
+        return PartitionedTable(Settings.from_env().lake / kind, model)
 
     def models(self, model: str) -> Path:
         """The folder of a model's job files and bundles."""
@@ -56,14 +64,18 @@ class LakeResource(dg.ConfigurableResource):
 class LedgerResource(dg.ConfigurableResource):
     """The append-only record of versions, verdicts and promotions."""
 
-    def open(self) -> Ledger:
+    def open(self) -> "Ledger":
+        from ml_platform.registry.ledger import Ledger
+
         return Ledger(Settings.from_env().ledger_url)
 
 
 class TrackingResource(dg.ConfigurableResource):
     """MLflow: one run per training attempt, and the registry as the ledger's projection."""
 
-    def open(self) -> Tracking:
+    def open(self) -> "Tracking":
+        from ml_platform.tracking.mlflow import Tracking
+
         settings = Settings.from_env()
         return Tracking(settings.tracking_uri, settings.mlflow_artifacts)
 

@@ -1,11 +1,11 @@
 """Where training runs: today a process on this machine. The worker, its messages and its files stay the same."""
 
-import sys
 from pathlib import Path
 
 import dagster as dg
 
 from ml_platform.settings import REPOSITORY
+from ml_platform.training.compute import worker_command
 
 
 class LocalCompute(dg.ConfigurableResource):
@@ -17,5 +17,5 @@ class LocalCompute(dg.ConfigurableResource):
         Raises DagsterPipesExecutionError when the worker fails; its typed cause is in the run's log.
         """
         client = dg.PipesSubprocessClient(cwd=str(REPOSITORY))
-        command = [sys.executable, "-m", "ml_platform.training.worker", str(job)]
-        return [dict(message) for message in client.run(command=command, context=context).get_custom_messages()]
+        done = client.run(command=worker_command(job), context=context)
+        return [dict(message) for message in done.get_custom_messages()]

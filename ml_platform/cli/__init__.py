@@ -163,7 +163,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> 
 def features_get(
     labels: Annotated[Path, typer.Option(help="Parquet or CSV: entity columns and a time column.")],
     features: Annotated[str, typer.Option(help="Comma-separated table:column references.")],
-    out: Annotated[Path, typer.Option(help="Parquet file to write: the labels with the features beside them.")],
+    out: Annotated[Path, typer.Option(help="File to write (.parquet or .csv, by its name): labels and features.")],
     ttl_days: Annotated[int, typer.Option(min=1, help="Oldest feature row that still counts, in days.")] = 7,
     label_time: Annotated[
         str, typer.Option(help="The labels' time column: a date, or an instant with a zone.")

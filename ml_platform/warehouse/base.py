@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal, Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ml_platform.errors import PlatformError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Conversion = Literal["as_is", "cents", "utc", "business_date"]
 """How a file's column becomes a warehouse column: unchanged; dollars to integer cents, rounded half away from zero; an
@@ -50,7 +51,7 @@ class Session(Protocol):
         """Runs one statement."""
         ...
 
-    def read(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+    def read(self, sql: str, params: Mapping[str, object] | None = None) -> "pl.DataFrame":
         """The whole answer in memory."""
         ...
 

@@ -248,7 +248,10 @@ def of_monday(connection: duckdb.DuckDBPyConnection, relation: str, key: int, as
     """Rows by their first `key` columns."""
     answer = connection.execute(f"select * from {relation} where as_of = $as_of", {"as_of": as_of})
     names = [column[0] for column in answer.description or ()]
-    return {row[:key]: dict(zip(names[key:], row[key:], strict=True)) for row in answer.fetchall()}
+    rows = answer.fetchall()
+    found = {row[:key]: dict(zip(names[key:], row[key:], strict=True)) for row in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 @pytest.mark.parametrize("as_of", [AS_OFS[3], AS_OFS[14], AS_OFS[-1]], ids=str)

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from sqlglot import exp, parse_one
 
 from assets.feature_tables import FEATURE_TABLES
 from ml_platform.calendar import OPENING_DAY
@@ -129,6 +130,14 @@ def test_every_model_and_column_is_described_typed_and_under_contract(manifest: 
         assert node["config"]["meta"]["owner"].startswith("team:"), node["name"]
         for column in node["columns"].values():
             assert column["description"] and column["data_type"], f"{node['name']}.{column['name']}"
+
+
+def test_every_model_is_in_the_grammar_and_the_functions_of_snowflake(manifest: dict[str, Any]) -> None:
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in ("model", "test"):
+            tree = parse_one(node["compiled_code"], dialect="snowflake")
+            unknown = {call.name for call in tree.find_all(exp.Anonymous)}
+            assert not unknown and not tree.find(exp.Command, exp.Filter), f"{node['name']}: {unknown}"
 
 
 def test_sources_are_the_raw_tables_and_lead_to_their_assets(manifest: dict[str, Any]) -> None:

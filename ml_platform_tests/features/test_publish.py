@@ -17,7 +17,8 @@ from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loading import create_raw, load_all
 from ml_platform.landing.replay import ReplayRates, replay
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import DuckDBWarehouse, Session
+from ml_platform.warehouse.base import Session
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
 MONDAY = date(2017, 2, 6)
 LANDED_THROUGH = MONDAY + WEEK - DAY

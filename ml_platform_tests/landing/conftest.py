@@ -16,7 +16,9 @@ from ml_platform.landing.files import Delivery, LandingFolder
 from ml_platform.landing.loading import create_raw
 from ml_platform.landing.replay import replay
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import DuckDBWarehouse, Session, lock
+from ml_platform.warehouse import lock
+from ml_platform.warehouse.base import Session
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
 DAY = date(2017, 6, 5)
 NOON = datetime(2017, 6, 5, 16, tzinfo=UTC)  # in New York

@@ -10,7 +10,7 @@ from ml_platform.landing.contract import ContractViolation, Rule, verify
 from ml_platform.landing.files import LandingFolder, encode
 from ml_platform.landing.loading import load_all
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import Session
+from ml_platform.warehouse.base import Session
 from ml_platform_tests.landing.conftest import DAY, deliver, line, lines
 
 GOOD = lines(line())

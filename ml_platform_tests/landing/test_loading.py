@@ -9,7 +9,8 @@ from ml_platform.landing.contract import ContractViolation
 from ml_platform.landing.files import LandingFolder, encode
 from ml_platform.landing.loading import DeliveryChanged, DeliveryMissing, create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse import DuckDBWarehouse, Session
+from ml_platform.warehouse.base import Session
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests import processes
 from ml_platform_tests.landing.conftest import DAY, NOON, deliver, line, lines
 from ml_platform_tests.processes import SIGKILLED

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.killpoints import kill_point
-from ml_platform.warehouse import DuckDBWarehouse, WarehouseBusy, WarehouseError, WarehouseFull, quote
+from ml_platform.warehouse.base import WarehouseBusy, WarehouseError, WarehouseFull, quote
+from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests import processes
 from ml_platform_tests.processes import SIGKILLED
 
