@@ -9,7 +9,7 @@ Invariants:
   key, so of several authors who saw the same entry exactly one succeeds; the others get a PromotionConflict.
 - An entry is one committed transaction: a process killed at any moment leaves all of it or nothing.
 
-It lives in SQLite or PostgreSQL; `database.py` holds what differs.
+It lives in SQLite or PostgreSQL; `ml_platform.database` holds what differs.
 """
 
 import hashlib
@@ -21,12 +21,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from ml_platform.database import Database, Holding
 from ml_platform.killpoints import kill_point
-from ml_platform.registry.database import Database
-from ml_platform.registry.migrations import LATEST, migrate, schema_version
+from ml_platform.registry import migrations
 from ml_platform.registry.records import (
     Action,
     Entry,
+    LedgerTooNew,
+    LedgerUnavailable,
     ModelVersion,
     PromotionConflict,
     RecordedVerdict,
@@ -36,6 +38,14 @@ from ml_platform.registry.records import (
     canonical_json,
 )
 
+HOLDING = Holding(
+    name="the ledger",
+    variable="ML_PLATFORM_LEDGER_URL",
+    versions="schema_version",
+    writer_lock=0x6D6C706C,  # "mlpl"
+    unavailable=LedgerUnavailable,
+    too_new=LedgerTooNew,
+)
 _schema = sa.MetaData()
 _versions = sa.Table(
     "versions",
@@ -67,14 +77,10 @@ class Ledger:
     """
 
     def __init__(self, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._database = Database(url)
+        self._database = Database(url, HOLDING)
         self.where = self._database.where
         self._clock = clock
-        with self._database.reading() as connection:
-            present = schema_version(connection)
-        if present != LATEST:
-            with self._database.writing() as connection:
-                migrate(connection, self._clock(), self.where)
+        self._database.migrate(migrations.MIGRATIONS, clock())
 
     def register(
         self,

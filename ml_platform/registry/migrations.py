@@ -1,31 +1,16 @@
 """The ledger's schema, as numbered migrations that are never edited once released.
 
-`schema_version` has one row per applied migration; its highest number is the file's version. Opening a ledger brings
-an older one up to date in one transaction and refuses a newer one. To change the schema, append a migration, and a
-dump of the version before it to the tests.
+Opening a ledger brings an older one up to date in one transaction and refuses a newer one (`ml_platform.database`). To
+change the schema, append a migration, and a dump of the version before it to the tests.
 
 Append-only is enforced where it cannot be forgotten: triggers refuse update, delete (and PostgreSQL's truncate). On
 SQLite a third trigger refuses to insert over an existing key, because `insert or replace` deletes without firing
 delete triggers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-
-from sqlalchemy import Connection, inspect
-
-from ml_platform.registry.records import LedgerTooNew
+from ml_platform.database import Migration
 
 REFUSAL = "the ledger is append-only"
-
-
-@dataclass(frozen=True)
-class Migration:
-    """SQL statements that lead from version `number - 1` to `number`, given the dialect's name."""
-
-    number: int
-    statements: Callable[[str], list[str]]
 
 
 def _append_only(dialect: str, table: str, keys: list[tuple[str, ...]]) -> list[str]:
@@ -81,33 +66,3 @@ def _champion_of_a_verdict(_: str) -> list[str]:
 
 
 MIGRATIONS: tuple[Migration, ...] = (Migration(1, _first), Migration(2, _champion_of_a_verdict))
-LATEST = MIGRATIONS[-1].number
-
-
-def schema_version(connection: Connection) -> int:
-    """The version of the open ledger, 0 for an empty database."""
-    if not inspect(connection).has_table("schema_version"):
-        return 0
-    return connection.exec_driver_sql("select coalesce(max(version), 0) from schema_version").scalar_one()
-
-
-def migrate(connection: Connection, now: datetime, where: str) -> None:
-    """Applies what is missing inside the caller's write transaction. Raises LedgerTooNew."""
-    dialect = connection.dialect.name
-    present = schema_version(connection)
-    if present > LATEST:
-        raise LedgerTooNew(
-            f"the ledger has schema version {present}, this release knows up to {LATEST}",
-            where=where,
-            next_step="use the release that wrote it, or a newer one",
-        )
-    if present == 0:
-        connection.exec_driver_sql(
-            "create table schema_version (version integer primary key, applied_at text not null)"
-        )
-    for migration in MIGRATIONS[present:]:
-        for statement in migration.statements(dialect):
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(
-            f"insert into schema_version (version, applied_at) values ({migration.number}, '{now.isoformat()}')"
-        )

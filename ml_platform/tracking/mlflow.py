@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
+from ml_platform.redaction import redact, redact_text
 from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import REPOSITORY
 from ml_platform.tracking.commit import git_commit
 from ml_platform.tracking.projection import Projection, project_ledger
-from ml_platform.tracking.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
