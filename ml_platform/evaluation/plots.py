@@ -25,14 +25,14 @@ WIDTH_INCHES = 7.0
 DOTS_PER_INCH = 100
 CURVE_POINTS = 400
 COLOURS = 128
-_INK, _GRID = "#333333", "#dddddd"
-_CANDIDATE_COLOUR, _CHAMPION_COLOUR = "#0b5cad", "#d1495b"
+INK, GRID = "#333333", "#dddddd"
+CANDIDATE_COLOUR, CHAMPION_COLOUR = "#0b5cad", "#d1495b"
 _BASELINE_COLOURS = ("#7a7a7a", "#c08a2d", "#4f8f6f", "#8a6fb0")
 
 
 def calibration_plot(evaluation: Evaluation) -> bytes:
     """Label rate against mean score in equal-mass bins: a calibrated model lies on the diagonal."""
-    figure, (axes,) = _figure(4.2, 1)
+    figure, (axes,) = new_figure(4.2, 1)
     highest = 0.0
     for model, scores in evaluation.scores.items():
         bins = mass_bins(scores, ECE_BINS)
@@ -43,17 +43,17 @@ def calibration_plot(evaluation: Evaluation) -> bytes:
         highest = max(highest, float(mean.max()), float(rate.max()))
         axes.plot(mean, rate, marker="o", markersize=4, **_line(model, list(evaluation.scores)))
     limit = min(1.0, highest * 1.05)
-    axes.plot([0, limit], [0, limit], color=_GRID, zorder=0)
-    _label(axes, "mean score", "share of positives", "Calibration, equal-mass bins")
+    axes.plot([0, limit], [0, limit], color=GRID, zorder=0)
+    label_axes(axes, "mean score", "share of positives", "Calibration, equal-mass bins")
     axes.set_xlim(0, limit)
     axes.set_ylim(0, limit)
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def curves_plot(evaluation: Evaluation) -> bytes:
     """ROC curve on the left, precision against recall on the right; AUC and average precision in the legends."""
-    figure, (left, right) = _figure(3.6, 2)
+    figure, (left, right) = new_figure(3.6, 2)
     models = list(evaluation.scores)
     for model, scores in evaluation.scores.items():
         false_rate, recall, precision = _curve(evaluation.labels, scores)
@@ -61,16 +61,16 @@ def curves_plot(evaluation: Evaluation) -> bytes:
         area, average = (measured(evaluation, "all", name, model)[0].value for name in ("auc", "average_precision"))
         left.plot(false_rate, recall, **{**line, "label": f"{model} {_figure_text(area)}"})
         right.step(recall, precision, where="pre", **{**line, "label": f"{model} {_figure_text(average)}"})
-    left.plot([0, 1], [0, 1], color=_GRID, zorder=0)
-    right.axhline(float(evaluation.labels.mean()), color=_GRID, zorder=0)
-    _label(left, "false positive rate", "true positive rate", "ROC (AUC)")
-    _label(right, "recall", "precision", "Precision and recall (AP)")
+    left.plot([0, 1], [0, 1], color=GRID, zorder=0)
+    right.axhline(float(evaluation.labels.mean()), color=GRID, zorder=0)
+    label_axes(left, "false positive rate", "true positive rate", "ROC (AUC)")
+    label_axes(right, "recall", "precision", "Precision and recall (AP)")
     for axes in (left, right):
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
     left.legend(frameon=False, fontsize=7.5, loc="lower right")
     right.legend(frameon=False, fontsize=7.5, loc="upper right")
-    return _png(figure)
+    return png_of(figure)
 
 
 def groups_plot(evaluation: Evaluation, metric: Metric) -> bytes:
@@ -83,35 +83,35 @@ def groups_plot(evaluation: Evaluation, metric: Metric) -> bytes:
     kinds = ("all", "as_of", "slice")
     rows = {model: [m for kind in kinds for m in measured(evaluation, kind, metric, model)] for model in models}
     groups = rows[CANDIDATE]
-    figure, (axes,) = _figure(1.1 + 0.34 * len(groups), 1)
+    figure, (axes,) = new_figure(1.1 + 0.34 * len(groups), 1)
     for offset, model in zip((-0.13, 0.13), models):
         _forest(axes, rows[model], offset, _line(model, list(evaluation.scores)))
     axes.set_yticks(range(len(groups)), [_group_label(m) for m in groups], fontsize=7.5)
     axes.invert_yaxis()
     boundaries = [i - 0.5 for i in range(1, len(groups)) if groups[i].kind != groups[i - 1].kind]
     for boundary in boundaries:
-        axes.axhline(boundary, color=_GRID, linewidth=0.8)
-    _label(axes, METRIC_WORDS[metric], "", f"{METRIC_WORDS[metric]} by Monday and slice, 95 % intervals")
+        axes.axhline(boundary, color=GRID, linewidth=0.8)
+    label_axes(axes, METRIC_WORDS[metric], "", f"{METRIC_WORDS[metric]} by Monday and slice, 95 % intervals")
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def scores_plot(scores: np.ndarray, labels: np.ndarray | None = None, title: str = "Scores") -> bytes:
     """How the scores [n_rows] in [0, 1] are spread; by label where labels [n_rows] are known."""
-    figure, (axes,) = _figure(3.2, 1)
+    figure, (axes,) = new_figure(3.2, 1)
     edges = np.linspace(0, max(float(scores.max()), 1e-9), 51)
     parts: Mapping[str, np.ndarray] = (
         {"rows": scores} if labels is None else {"negatives": scores[labels == 0], "positives": scores[labels == 1]}
     )
-    for (name, part), colour in zip(parts.items(), (_CANDIDATE_COLOUR, _CHAMPION_COLOUR)):
+    for (name, part), colour in zip(parts.items(), (CANDIDATE_COLOUR, CHAMPION_COLOUR)):
         counts, _ = np.histogram(part, edges)
         share = counts / max(1, len(part))
         axes.stairs(share, edges, fill=True, alpha=0.35, color=colour, label=f"{name} ({len(part):,})")
         axes.stairs(share, edges, color=colour, linewidth=1)
-    _label(axes, "score", "share of rows", title)
+    label_axes(axes, "score", "share of rows", title)
     axes.set_xlim(0, float(edges[-1]))
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
@@ -134,14 +134,16 @@ def markdown_image(name: str, png: bytes) -> str:
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def _figure(height: float, columns: int) -> "tuple[Figure, list[Axes]]":
+def new_figure(height: float, columns: int) -> "tuple[Figure, list[Axes]]":
+    """A figure of the house's width and `height` inches, and its axes side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
     return figure, [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
 
 
-def _png(figure: "Figure") -> bytes:
+def png_of(figure: "Figure") -> bytes:
+    """The figure as PNG bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -158,20 +160,21 @@ def _png(figure: "Figure") -> bytes:
 def _line(model: str, models: list[str]) -> dict[str, Any]:
     baselines = [each for each in models if each not in (CANDIDATE, CHAMPION)]
     if model == CANDIDATE:
-        return {"color": _CANDIDATE_COLOUR, "linewidth": 1.8, "label": model, "zorder": 2}
+        return {"color": CANDIDATE_COLOUR, "linewidth": 1.8, "label": model, "zorder": 2}
     if model == CHAMPION:
-        return {"color": _CHAMPION_COLOUR, "linewidth": 1.3, "linestyle": "--", "label": model, "zorder": 3}
+        return {"color": CHAMPION_COLOUR, "linewidth": 1.3, "linestyle": "--", "label": model, "zorder": 3}
     colour = _BASELINE_COLOURS[baselines.index(model) % len(_BASELINE_COLOURS)]
     return {"color": colour, "linewidth": 1.1, "label": model, "zorder": 1}
 
 
-def _label(axes: "Axes", x: str, y: str, title: str) -> None:
-    axes.set_xlabel(x, color=_INK, fontsize=9)
-    axes.set_ylabel(y, color=_INK, fontsize=9)
-    axes.set_title(title, color=_INK, fontsize=10, loc="left")
-    axes.tick_params(labelsize=8, colors=_INK)
+def label_axes(axes: "Axes", x: str, y: str, title: str) -> None:
+    """Titles, and the house's quiet frame and grid."""
+    axes.set_xlabel(x, color=INK, fontsize=9)
+    axes.set_ylabel(y, color=INK, fontsize=9)
+    axes.set_title(title, color=INK, fontsize=10, loc="left")
+    axes.tick_params(labelsize=8, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_GRID, linewidth=0.5)
+    axes.grid(color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
 
 

@@ -18,8 +18,6 @@ from ml_platform.errors import PlatformError
 
 FORMAT_VERSION = 1
 BINS = 10
-MAX_VALUES = 20
-"""A column of at most so many different values gets each of them as a bin."""
 SCORE = "score"
 _AGAIN = "train the model again: its bundle then holds a sketch that fits"
 
@@ -108,7 +106,7 @@ def build_sketch(columns: Mapping[str, np.ndarray], bins: int = BINS) -> Sketch:
     sketches = []
     for name, values in columns.items():
         known = _known(values)
-        edges = _edges(known, bins)
+        edges = _edges(known, len(values), bins)
         sketches.append(ColumnSketch(name, edges, _counted(known, edges), len(values) - len(known)))
     return Sketch(_rows(columns), tuple(sketches))
 
@@ -166,24 +164,24 @@ def _known(values: np.ndarray) -> np.ndarray:
     return single if there.all() else single[there]
 
 
-def _edges(known: np.ndarray, bins: int) -> tuple[float, ...]:
-    """Edges for the values [n_known] float32.
+def _edges(known: np.ndarray, rows: int, bins: int) -> tuple[float, ...]:
+    """Edges for the values [n_known] float32 of a column of `rows` rows.
 
-    Few values: each is a bin, with room for what is smaller, and for what is greater. Many values: a value that alone
-    holds a bin's share of the rows is a bin of its own (counts are mostly zero), the others are parted into bins of
-    equal mass at values that do occur.
+    No more values than bins: each is one, with room for what is smaller, and for what is greater. More values: one
+    that alone holds a bin's share of the rows is a bin of its own (counts are mostly zero), the others are parted into
+    bins of about that share at values that do occur: bins of a few rows would call every week drifted.
     """
     if not len(known):
         return ()
     values, counts = np.unique(known, return_counts=True)
     after = np.append(values[1:], np.nextafter(values[-1], np.float32(np.inf), dtype=np.float32))
-    if len(values) <= MAX_VALUES:
+    if len(values) <= bins:
         return tuple(np.append(values, after[-1]).astype(np.float64).tolist())
-    heavy = counts * bins >= len(known)
+    heavy = counts * bins >= rows
     light_values, through = values[~heavy], np.cumsum(counts[~heavy])
     edges = [values[heavy], after[heavy]]
     if len(light_values):
-        parts = max(2, round(bins * int(through[-1]) / len(known)))
+        parts = max(2, round(bins * int(through[-1]) / rows))
         cuts = np.searchsorted(through, np.arange(1, parts) * int(through[-1]) // parts, side="right")
         edges.append(light_values[cuts])
     return tuple(np.unique(np.concatenate(edges)).astype(np.float64).tolist())

@@ -111,7 +111,7 @@ class Bundle:
 
     @cached_property
     def importance(self) -> dict[str, float]:
-        """Gain by feature reference, the greatest first."""
+        """Total gain by feature reference, the greatest first."""
         return {str(reference): float(gain) for reference, gain in self.json(IMPORTANCE)["gain"].items()}
 
     def reference(self) -> Sketch:

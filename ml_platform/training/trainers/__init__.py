@@ -28,7 +28,8 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model: its bytes, the rounds it keeps, a curve of one loss a round for each role, gain by feature."""
+    """A trained model: its bytes, the rounds it keeps, a curve of one loss a round for each role, and what of the loss
+    all splits on a feature took away (so that shares of it say how much the model leans on each)."""
 
     model: bytes
     rounds: int

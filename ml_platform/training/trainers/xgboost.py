@@ -48,7 +48,7 @@ def fit(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitt
     rehearsal = _rehearsal(booster, stop, min(job.reproducible_rounds, booster.num_boosted_rounds()))
     rounds = int(booster.best_iteration) + 1
     kept = booster[:rounds]
-    gain = kept.get_score(importance_type="gain")
+    gain = kept.get_score(importance_type="total_gain")
     return Fitted(
         model=bytes(kept.save_raw("ubj")),
         rounds=rounds,
