@@ -23,6 +23,7 @@ class Settings:
     home: Path
     tracking_uri: str
     ledger_url: str
+    alerts_url: str
     households: int | None
 
     @classmethod
@@ -40,6 +41,7 @@ class Settings:
             home=home,
             tracking_uri=environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
             ledger_url=environ.get("ML_PLATFORM_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
+            alerts_url=environ.get("ML_PLATFORM_ALERTS_URL") or f"sqlite:///{home / 'alerts.db'}",
             households=_whole_number(environ, "ML_PLATFORM_HOUSEHOLDS"),
         )
 
@@ -58,6 +60,10 @@ class Settings:
     @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
+
+    @property
+    def alerts_log(self) -> Path:
+        return self.home / "alerts.jsonl"
 
     @property
     def mlflow_artifacts(self) -> Path:

@@ -8,7 +8,6 @@ Only the standard library is imported, so that the graph can name these types at
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -121,9 +120,8 @@ class Notification:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; instants in ISO 8601, UTC."""
-        alert = {name: _plain(value) for name, value in asdict(self.alert).items()}
         said = {"dedup_key": self.dedup_key, "event": self.event, "at": self.at.isoformat()}
-        return {**said, "incident": self.alert.dedup_key, "runbook": self.alert.runbook, "alert": alert}
+        return {**said, "incident": self.alert.dedup_key, "alert": alert_row(self.alert)}
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,8 @@ class Digest:
     @property
     def severity(self) -> Severity:
         """The worst of what broke; info where all of it holds again."""
-        return min(
-            (n.alert.severity for n in self.notifications if n.event in BREAKING),
-            key=SEVERITIES.index,
-            default="info",
-        )
+        broken = (SEVERITIES.index(n.alert.severity) for n in self.notifications if n.event in BREAKING)
+        return SEVERITIES[min(broken, default=SEVERITIES.index("info"))]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -194,6 +189,8 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def alert_row(alert: Alert) -> Mapping[str, Any]:
-    """An alert for people's tools: plain JSON values with its runbook."""
-    return {**{name: _plain(value) for name, value in asdict(alert).items()}, "runbook": alert.runbook}
+def alert_row(alert: Alert) -> dict[str, Any]:
+    """An alert as plain JSON values, with its runbook."""
+    first = ("id", "source", "state")
+    stated = {name: _plain(value) for name, value in asdict(alert).items()}
+    return {**{name: stated[name] for name in first}, **stated, "runbook": alert.runbook}

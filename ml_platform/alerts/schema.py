@@ -58,9 +58,10 @@ def _first(_: str) -> list[str]:
         """create table alert_deliveries (
             sink text not null references alert_sinks (sink),
             number integer not null references alert_notifications (number),
-            state text not null check (state in ('pending', 'delivered', 'skipped')), digest integer,
+            state text not null check (state in ('pending', 'delivered')), digest integer,
             attempts integer not null, next_attempt_at text, cause text, delivered_at text,
             primary key (sink, number))""",
+        "create index alert_deliveries_pending on alert_deliveries (sink, number) where state = 'pending'",
     ]
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from ml_platform.redaction import redact_text
 
 LONGEST_TEXT = 600  # characters
-LONGEST_KEY = 200  # PagerDuty takes 255 bytes, and the source stands before the key
+LONGEST_SOURCE = 50
+LONGEST_KEY = 200  # PagerDuty takes 255, and the source stands before the key
 _ELLIPSIS = "…"
 _TERMINAL_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _LINE_BREAKS = {"Zl", "Zp", "Zs"}
@@ -21,22 +22,24 @@ _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, direction marks and zero
 
 
 def clean(text: str, longest: int = LONGEST_TEXT, environ: Mapping[str, str] = os.environ) -> str:
-    """One line of at most `longest` characters.
-
-    Secrets are hidden before the characters go (a key of several lines is whole only then), again after (a secret
-    with a control character inside is whole only now), and before the cut (a part of a secret is one too).
-    """
-    line = redact_text(_one_line(redact_text(text, environ)), environ)
+    """One line of at most `longest` characters, cut after secrets are hidden: a part of a secret is one too."""
+    line = _without_secrets(text, environ)
     return line if len(line) <= longest else line[: longest - 1] + _ELLIPSIS
 
 
-def clean_key(key: str) -> str:
+def clean_key(key: str, longest: int = LONGEST_KEY) -> str:
     """A key as it is kept: a longer one ends in its digest, so that two long keys never become one."""
-    line = clean(key, longest=max(len(key), 1) + LONGEST_TEXT)
-    if len(line) <= LONGEST_KEY:
+    line = _without_secrets(key, os.environ)
+    if len(line) <= longest:
         return line
     digest = hashlib.sha256(line.encode()).hexdigest()[:16]
-    return f"{line[: LONGEST_KEY - len(digest) - 1]}~{digest}"
+    return f"{line[: longest - len(digest) - 1]}~{digest}"
+
+
+def _without_secrets(text: str, environ: Mapping[str, str]) -> str:
+    """Hides them before the control characters go (a secret of several lines is whole only then) and after (one with
+    a control character inside is whole only then)."""
+    return redact_text(_one_line(redact_text(text, environ)), environ)
 
 
 def _one_line(text: str) -> str:

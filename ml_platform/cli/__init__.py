@@ -42,6 +42,8 @@ app = typer.Typer(
 )
 features_app = typer.Typer(help="Read feature tables, as of any time.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
+alerts_app = typer.Typer(help="Show which promises are broken; `ack` takes one on.")
+app.add_typer(alerts_app, name="alerts")
 
 
 @app.command()
@@ -176,3 +178,31 @@ def features_get(
     from ml_platform.cli.features import get
 
     get(labels, features, out, ttl_days=ttl_days, label_time=label_time)
+
+
+@alerts_app.callback(invoke_without_command=True)
+def alerts(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is over, newest first.")] = False,
+    json: Json = False,
+) -> None:
+    """Show which promises are broken: since when, how badly, who owns them. `ack` takes one on."""
+    if context.invoked_subcommand is None:
+        from ml_platform.cli.alerts import show_alerts
+
+        show_alerts(everything, json)
+
+
+@alerts_app.command("ack")
+def alerts_ack(
+    id: Annotated[int, typer.Argument(min=1, help="The alert's number, as `mlp alerts` lists it.")],
+    who: Annotated[str, typer.Option(help="Who looks after it. Your login name unless told.")] = "",
+    json: Json = False,
+) -> None:
+    """Say that you look after an alert. It stays open until its promise holds again.
+
+    Example: `mlp alerts ack 7`.
+    """
+    from ml_platform.cli.alerts import acknowledge
+
+    acknowledge(id, who, json)
