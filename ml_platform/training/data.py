@@ -42,34 +42,39 @@ def feature_matrix(table: "pa.Table", columns: Sequence[str]) -> np.ndarray:
 
     Raises TrainingFailed for a column that is missing, not numeric or boolean, or infinite (also once in float32).
     """
+    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float32)
+    for position, name in enumerate(columns):
+        matrix[:, position] = feature_values(table, name)
+    return matrix
+
+
+def feature_values(table: "pa.Table | pa.RecordBatch", name: str) -> np.ndarray:
+    """One column of such a matrix: [n_rows] float32. Raises as feature_matrix."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float32)
-    for position, name in enumerate(columns):
-        if name not in table.column_names:
-            raise TrainingFailed(
-                "a feature column is missing", where=name, next_step="rebuild the rows from the model's features"
-            )
-        column = table.column(name)
-        if not (
-            pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-        ):
-            raise TrainingFailed(
-                f"a feature of type {column.type} cannot be used: features are numbers or booleans",
-                where=name,
-                next_step="encode it as a number in the feature table, or leave it out of the model's features",
-            )
-        values = pc.fill_null(pc.cast(column, pa.float64()), float("nan")).to_numpy()  # type: ignore[attr-defined]
-        with np.errstate(over="ignore"):
-            matrix[:, position] = values
-        if np.isinf(matrix[:, position]).any():
-            raise TrainingFailed(
-                f"a feature is infinite in {int(np.isinf(matrix[:, position]).sum())} of {table.num_rows} rows",
-                where=name,
-                next_step="mend the feature's SQL: a ratio over zero should be null",
-            )
-    return matrix
+    if name not in table.schema.names:
+        raise TrainingFailed(
+            "a feature column is missing", where=name, next_step="rebuild the rows from the model's features"
+        )
+    column = table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)):
+        raise TrainingFailed(
+            f"a feature of type {column.type} cannot be used: features are numbers or booleans",
+            where=name,
+            next_step="encode it as a number in the feature table, or leave it out of the model's features",
+        )
+    known = pc.fill_null(pc.cast(column, pa.float64()), float("nan"))  # type: ignore[attr-defined]
+    with np.errstate(over="ignore"):
+        values = known.to_numpy(zero_copy_only=False).astype(np.float32)
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise TrainingFailed(
+            f"a feature is infinite in {infinite} of {table.num_rows} rows",
+            where=name,
+            next_step="mend the feature's SQL: a ratio over zero should be null",
+        )
+    return values
 
 
 def verify_data(job: TrainingJob) -> None:
