@@ -8,6 +8,7 @@ gives as the value of a secret-looking name (`password=…`, `Bearer …`), a we
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 
 REDACTED = "[redacted]"
@@ -18,10 +19,12 @@ _SECRET_WORDS |= {"apikey", "auth", "authorization", "bearer"}
 _SECRET_PAIRS = {("api", "key"), ("access", "key"), ("private", "key"), ("account", "key"), ("encryption", "key")}
 _SECRET_PAIRS |= {("routing", "key"), ("pagerduty", "key"), ("slack", "url"), ("webhook", "url")}
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]+(?=@)")
-_NAMED_VALUE = re.compile(r"""(?P<name>[A-Za-z][\w-]*)(?P<sign>["']?\s*[=:]\s*["']?)(?P<value>[^\s"',;&]+)""")
+_NAMED_VALUE = re.compile(
+    r"""(?<!\w)(?P<name>[A-Za-z_][\w-]{0,63}+)(?P<sign>["']?\s*[=:]\s*["']?)(?P<value>[^\s"',;&]+)"""
+)
 _SHAPES = re.compile(
     r"(?<=\bBearer )[\w.~+/=-]{6,}|(?<=\bBasic )[\w+/=]{6,}|(?<=://hooks\.slack\.com/)\S+"
-    r"|\bxox[a-z]-[\w-]+|\bgh[pousr]_\w{20,}|\bAKIA[A-Z0-9]{16}\b|\beyJ[\w-]+\.[\w-]+\.[\w-]+"
+    r"|\bxox[a-z]-[\w-]+|\bgh[pousr]_\w{20,}|\bAKIA[A-Z0-9]{16}\b|\beyJ[\w-]{9,4096}+\.[\w-]++\.[\w-]++"
 )
 
 
@@ -39,6 +42,7 @@ def redact_text(text: str, environ: Mapping[str, str] = os.environ) -> str:
     return _NAMED_VALUE.sub(_without_value, _SHAPES.sub(REDACTED, text))
 
 
+@cache
 def looks_secret(name: str) -> bool:
     """Whether the name of a parameter or variable says that its value is secret."""
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]

@@ -13,17 +13,16 @@ from collections.abc import Mapping
 from ml_platform.redaction import redact_text
 
 LONGEST_TEXT = 600  # characters
+LONGEST_READ = 100_000  # characters; what stands behind them could not be shown anyway
 LONGEST_SOURCE = 50
 LONGEST_KEY = 200  # PagerDuty takes 255, and the source stands before the key
 _ELLIPSIS = "…"
 _TERMINAL_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_LINE_BREAKS = {"Zl", "Zp", "Zs"}
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, direction marks and zero-width, surrogates, unassigned
 
 
 def clean(text: str, longest: int = LONGEST_TEXT, environ: Mapping[str, str] = os.environ) -> str:
     """One line of at most `longest` characters, cut after secrets are hidden: a part of a secret is one too."""
-    line = _without_secrets(text, environ)
+    line = _without_secrets(text[:LONGEST_READ], environ)
     return line if len(line) <= longest else line[: longest - 1] + _ELLIPSIS
 
 
@@ -39,15 +38,19 @@ def clean_key(key: str, longest: int = LONGEST_KEY) -> str:
 def _without_secrets(text: str, environ: Mapping[str, str]) -> str:
     """Hides them before the control characters go (a secret of several lines is whole only then) and after (one with
     a control character inside is whole only then)."""
-    return redact_text(_one_line(redact_text(text, environ)), environ)
+    hidden = redact_text(text, environ)
+    line = _one_line(hidden)
+    return line if line == hidden else redact_text(line, environ)
 
 
 def _one_line(text: str) -> str:
-    visible = (_visible(character) for character in _TERMINAL_SEQUENCES.sub("", text))
-    return " ".join("".join(visible).split())
+    if not text.isprintable():
+        text = "".join(map(_visible, _TERMINAL_SEQUENCES.sub("", text)))
+    return " ".join(text.split())
 
 
 def _visible(character: str) -> str:
-    if character.isspace() or unicodedata.category(character) in _LINE_BREAKS:
-        return " "
-    return "" if unicodedata.category(character) in _INVISIBLE else character
+    """Nothing for control characters, direction marks, zero-width ones, surrogates and unassigned ones."""
+    if character.isspace() or character.isprintable():
+        return character
+    return " " if unicodedata.category(character).startswith("Z") else ""
