@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 import dagster as dg
 
+from assets.freshness import BY_STAGE
 from ml_platform.training.spec import ModelSpec
 
 
@@ -24,15 +25,17 @@ class Shown(TypedDict):
     group_name: str
     kinds: set[str]
     tags: dict[str, str]
+    freshness_policy: dg.FreshnessPolicy | None
 
 
 def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> Shown:
-    """Owner, group, kinds and tags of an asset of this model."""
+    """Owner, group, kinds, tags and freshness of an asset of this model."""
     return {
         "owners": [spec.owner],
         "group_name": spec.name,
         "kinds": kinds,
         "tags": {"stage": stage, "model": spec.name},
+        "freshness_policy": BY_STAGE.get(stage),
     }
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
+from assets.freshness import BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, ONE_RUN
 from ml_platform.calendar import mondays, parse_monday
 from ml_platform.contracts import Column, FeatureTable
@@ -34,6 +35,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         partitions_def=AS_OF_MONDAYS,
         backfill_policy=ONE_RUN,
         pool="warehouse",
+        freshness_policy=BY_WEEK,
         check_specs=[
             dg.AssetCheckSpec("contract", asset=key, blocking=True, description="dtype, bounds, nulls, keys (Pandera)"),
             dg.AssetCheckSpec(

@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from assets.freshness import BY_DAY
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
 from ml_platform.landing.tables import RAW_TABLES, RawTable
 from ml_platform.warehouse.base import quote
-from resources import LandingResource, WarehouseResource
+from resources import LakeResource, LandingResource, WarehouseResource
 
 
 def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
@@ -22,11 +23,13 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         partitions_def=LANDING_DAYS,
         backfill_policy=ONE_RUN,
         pool="warehouse",
+        freshness_policy=BY_DAY,
         metadata={"dagster/table_name": table.relation, "key": ", ".join(table.key), "cadence": table.cadence},
     )
     def raw_table(
-        context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource, lake: LakeResource
     ) -> dg.MaterializeResult:
+        from ml_platform.landing.loaded import note_loaded
         from ml_platform.landing.loading import create_raw, demand_every_day, load_all
 
         keys = context.partition_key_range
@@ -36,6 +39,7 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         with warehouse.open().session(f"load {table.relation}") as session:
             create_raw(session)
             outcomes = load_all(session, table, deliveries)
+            noted = note_loaded(session, lake.root(), table)
             rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
         loaded = [outcome for outcome in outcomes if outcome.loaded]
         return dg.MaterializeResult(
@@ -45,6 +49,8 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
                 "deliveries_loaded": len(loaded),
                 "deliveries_already_there": len(outcomes) - len(loaded),
                 "closed_days": sum(delivery.closed for delivery in deliveries),
+                "newest_landing": str(noted.landed_on if noted else "none"),
+                "newest_event": str(noted.event if noted and noted.event else "none"),
             }
         )
 

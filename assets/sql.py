@@ -10,8 +10,9 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
+from assets.freshness import BY_DAY, BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
 from ml_platform.lineage import Relation, column_lineage
@@ -25,7 +26,11 @@ WEEKLY = "feature_models"
 
 
 class Translator(DagsterDbtTranslator):
-    """Keys are [schema, model]; the folder is the group; the models' `meta` names the owner."""
+    """Keys are [schema, model]; the folder is the group and says how often; the models' `meta` names the owner."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        return dg.apply_freshness_policy(spec, BY_WEEK if spec.group_name == WEEKLY else BY_DAY)
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         if dbt_resource_props["resource_type"] == "source":

@@ -3,8 +3,10 @@
 import dagster as dg
 
 from assets.features import FEATURE_ASSETS
+from assets.freshness import with_default_freshness
 from assets.lifecycle import LIFECYCLE_ASSETS
 from assets.raw import RAW_ASSETS
+from assets.slo import SLO_ASSETS
 from assets.sql import SQL_ASSETS
 from resources import build_resources
 
@@ -16,7 +18,9 @@ EXECUTOR = dg.multiprocess_executor.configured(
 )
 
 defs = dg.Definitions(
-    assets=dg.with_source_code_references([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS]),
+    assets=dg.with_source_code_references(
+        with_default_freshness([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS])
+    ),
     resources=build_resources(),
     executor=EXECUTOR,
 )

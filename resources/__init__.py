@@ -45,6 +45,10 @@ class WarehouseResource(dg.ConfigurableResource):
 class LakeResource(dg.ConfigurableResource):
     """Published Parquet, readable by anyone at any time: features, training sets, bundles, predictions."""
 
+    def root(self) -> Path:
+        """The lake's folder."""
+        return Settings.from_env().lake
+
     def features(self, tables: Mapping[str, FeatureTable]) -> "FeatureStore":
         from ml_platform.features.store import FeatureStore
 

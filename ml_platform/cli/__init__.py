@@ -180,6 +180,22 @@ def features_get(
     get(labels, features, out, ttl_days=ttl_days, label_time=label_time)
 
 
+@app.command()
+def slo(
+    history: Annotated[
+        str | None, typer.Option(metavar="PROMISE", help="The days of one promise, by the name in the table.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what is promised: how it stands now, what is left of its error budget, who answers for it.
+
+    Example: `mlp slo --history "raw/transactions landed"`.
+    """
+    from ml_platform.cli.slo import show_slo
+
+    show_slo(history, json)
+
+
 @alerts_app.callback(invoke_without_command=True)
 def alerts(
     context: typer.Context,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ml_platform.errors import ConfigurationError, PlatformError
+from ml_platform.monitoring.promises import Promise, Terms
 
 if TYPE_CHECKING:
     import polars as pl
@@ -212,12 +213,13 @@ class FeatureTable(Contract):
 
     `relation`: the warehouse relation that holds exactly these columns. `audit_sql`: a query that computes some of the
     columns anew from raw lines alone (see `ml_platform.features.audit`). `ttl_days`: how old a row may be and still be
-    joined to a label.
+    joined to a label. `promised` are the terms of its freshness.
     """
 
     relation: str
     audit_sql: Path
     ttl_days: int = 7
+    promised: tuple[Terms, ...] = (Terms("as_of", within_days=1),)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -225,6 +227,11 @@ class FeatureTable(Contract):
             raise self._wrong("a feature table has the column AS_OF")
         if not re.fullmatch(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", self.relation):
             raise self._wrong(f"the relation {self.relation!r} is not of the form schema.table")
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        """What the owner promises of the asset `features/<name>`."""
+        return tuple(terms.of(f"features/{self.name}", self.owner) for terms in self.promised)
 
 
 def _bound(column: Column, bound: float) -> float | int:

@@ -6,7 +6,7 @@ or bare scores and gives PNG bytes; `markdown_image` makes them a data URI, whic
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,12 +134,13 @@ def markdown_image(name: str, png: bytes) -> str:
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
-def new_figure(height: float, columns: int) -> "tuple[Figure, list[Axes]]":
-    """A figure of the house's width and `height` inches, and its axes side by side."""
+def new_figure(height: float, columns: int, widths: Sequence[float] = ()) -> "tuple[Figure, list[Axes]]":
+    """A figure of the house's width and `height` inches, and its axes side by side, as wide as `widths` relate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
-    return figure, [figure.add_subplot(1, columns, number + 1) for number in range(columns)]
+    grid = figure.add_gridspec(1, columns, width_ratios=list(widths) or None)
+    return figure, [figure.add_subplot(grid[0, number]) for number in range(columns)]
 
 
 def png_of(figure: "Figure") -> bytes:

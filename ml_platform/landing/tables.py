@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from ml_platform.errors import PlatformError
+from ml_platform.monitoring.promises import Promise, Terms
 from ml_platform.warehouse.base import Column
 
 Cadence = Literal["daily", "weekly", "dated"]
@@ -38,6 +39,7 @@ class RawTable:
 
     `key` names a row: once in a file, and again in a later file when a later version replaces it. `fixed` are columns
     that a later version may not change. `instant` is the column of event time, when the table tells of events.
+    `promised` are the terms of its freshness; a table that lands when there is news promises none.
     """
 
     name: str
@@ -50,11 +52,17 @@ class RawTable:
     fixed: tuple[str, ...] = ()
     dollars: Mapping[str, str] = field(default_factory=dict)
     pii: Mapping[str, Pii] = field(default_factory=dict)
+    promised: tuple[Terms, ...] = ()
 
     @property
     def relation(self) -> str:
         """The table in the warehouse."""
         return f"raw.{self.name}"
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        """What the owner promises of the asset `raw/<name>`."""
+        return tuple(terms.of(f"raw/{self.name}", self.owner) for terms in self.promised)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -140,6 +148,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             ),
             key=("product_id", "store_id", "display_location", "mailer_location", "week_start"),
             cadence="weekly",
+            promised=(Terms("landed", within_days=7),),
         ),
         RawTable(
             name="coupon_redemptions",
@@ -148,6 +157,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             schema=_schema(household_id=pa.int64(), coupon_upc=pa.int64(), campaign_id=pa.int64(), event_ts=INSTANT),
             key=("household_id", "coupon_upc", "campaign_id", "event_ts"),
             cadence="daily",
+            promised=(Terms("landed", within_days=1),),
             instant="event_ts",
             pii=_HOUSEHOLD,
         ),
@@ -170,6 +180,8 @@ RAW_TABLES: Mapping[str, RawTable] = {
             ),
             key=("household_id", "basket_id", "product_id"),
             cadence="daily",
+            # No shop is open on Christmas Day: two days later, before the load, the newest receipt is 3 days old.
+            promised=(Terms("landed", within_days=1, severity="page"), Terms("newest_event", within_days=3)),
             instant="event_ts",
             fixed=("event_ts",),
             dollars={
