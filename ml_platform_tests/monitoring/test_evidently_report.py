@@ -13,7 +13,7 @@ from ml_platform.monitoring.evidently_report import NothingToReport, write_repor
 from ml_platform.monitoring.sketch import ColumnSketch, Sketch, build_sketch, count_into
 
 ROWS = 4000
-PSI_BOUND = 0.005
+PSI_BOUND = 0.002
 """We add half a row to every cell, Evidently puts a small constant into empty ones. On bins that are all filled only
 our half rows remain: at least 20 rows a bin and a PSI below 1 keep that within this bound. The Jensen-Shannon figures
 are smoothed by neither, and equal."""
