@@ -79,7 +79,7 @@ class Sketch:
     @classmethod
     def from_json(cls, stated: Mapping[str, Any]) -> "Sketch":
         """Reads what `to_json` gave. Raises SketchUnreadable."""
-        version = stated.get("format_version")
+        version = stated.get("format_version") if isinstance(stated, Mapping) else None
         if version != FORMAT_VERSION:
             raise SketchUnreadable(
                 f"the reference sketch has format version {version!r}, this release reads {FORMAT_VERSION}",

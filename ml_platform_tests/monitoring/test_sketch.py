@@ -108,6 +108,11 @@ def test_a_sketch_of_another_version_or_a_broken_one_is_refused(change: dict[str
         Sketch.from_json(stated)
 
 
+def test_json_that_is_no_sketch_at_all_is_refused() -> None:
+    with pytest.raises(SketchUnreadable, match="format version None"):
+        Sketch.from_json([1, 2])  # type: ignore[arg-type]
+
+
 def test_columns_that_changed_since_training_are_named() -> None:
     renamed = {name.replace("spend", "spent"): values for name, values in COLUMNS.items()}
     with pytest.raises(
