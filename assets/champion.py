@@ -9,7 +9,7 @@ import dagster as dg
 
 from assets.common import model_key, shown, table_of
 from ml_platform.registry.records import ModelVersion, PromotionRefused, Waiver
-from ml_platform.training.spec import ModelSpec, gate_name
+from ml_platform.training.spec import ModelSpec
 from resources import LedgerResource, TrackingResource
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _act(context: dg.AssetExecutionContext, book: "Ledger", spec: ModelSpec, con
             book,
             spec.name,
             version,
-            gates=[gate_name(gate) for gate in spec.gates],
+            gates=spec.gate_names,
             who=config.who,
             reason=config.reason,
             today=date.today(),

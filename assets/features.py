@@ -49,12 +49,12 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
     def feature_table(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, lake: LakeResource
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
-        from ml_platform.features.publish import publish_week
+        from ml_platform.features.publish import publish_weeks
 
         keys, store = context.partition_key_range, lake.features(FEATURE_TABLES)
         days = mondays(parse_monday(keys.start), parse_monday(keys.end))
         with warehouse.open().session(f"publish {table.name}") as session:
-            weeks = [publish_week(session, store, table, day) for day in days]
+            weeks = publish_weeks(session, store, table, days)
         yield _contract_result(key, weeks)
         yield _audit_result(key, weeks)
         kept_aside = [week.as_of.isoformat() for week in weeks if week.published is None]

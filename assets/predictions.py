@@ -1,6 +1,7 @@
 """Predictions: the champion scores the snapshot of a Monday, once, whatever how often it is asked."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,6 +11,10 @@ from assets.partitions import AS_OF_MONDAYS
 from ml_platform.calendar import parse_monday
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource
+
+if TYPE_CHECKING:
+    from ml_platform.predictions import Role, Scorer
+    from ml_platform.registry.ledger import Ledger
 
 
 def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -29,30 +34,44 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         from ml_platform.evaluation.plots import distribution_markdown
         from ml_platform.predictions import contract, population_table, predict, top_rows
-        from ml_platform.registry.bundles import open_bundle
 
         as_of, store = parse_monday(context.partition_key), lake.features(FEATURE_TABLES)
-        champion = ledger.open().champion(spec.name)
-        if champion is None:
-            raise dg.Failure(f"{spec.name} has no champion: materialise models/{spec.name}/champion")
-        frame = predict(spec, open_bundle(Path(champion.bundle_uri)), champion.version, store, as_of)
+        scorers = _scorers(ledger.open(), spec)
+        frame = predict(spec, scorers, store, as_of)
         promise, table = contract(spec, population_table(spec, store)), lake.table("predictions", spec.name)
         outcome = promise.check(frame)
-        staged = table.stage(context.partition_key, frame, {"model_version": str(champion.version)})
+        versions = {role: str(scorer.version) for role, scorer in scorers.items()}
+        staged = table.stage(context.partition_key, frame, versions)
         if not outcome.passed:
             aside = table.set_aside(staged, "contract")
             raise dg.Failure(f"predictions break their contract; kept aside at {aside}")
-        published = table.publish(staged)
+        published, scores = table.publish(staged), frame.filter(role="champion")["score"]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={
                 "dagster/row_count": published.rows,
-                "model_version": champion.version,
+                **versions,
                 "path": dg.MetadataValue.path(str(published.path)),
                 "highest": table_of(top_rows(spec, frame)),
-                "distribution": dg.MetadataValue.md(distribution_markdown(frame["score"].to_numpy())),
+                "distribution": dg.MetadataValue.md(distribution_markdown(scores.to_numpy())),
             },
             check_results=[dg.AssetCheckResult(check_name="contract", passed=True)],
         )
 
     return predictions
+
+
+def _scorers(book: "Ledger", spec: ModelSpec) -> "dict[Role, Scorer]":
+    """The champion, and the challenger beside it while there is one on trial."""
+    from ml_platform.predictions import Scorer
+    from ml_platform.registry.bundles import open_bundle
+    from ml_platform.registry.challengers import challenger
+
+    champion = book.champion(spec.name)
+    if champion is None:
+        raise dg.Failure(f"{spec.name} has no champion: materialise models/{spec.name}/champion")
+    found: dict[Role, Scorer] = {"champion": Scorer(champion.version, open_bundle(Path(champion.bundle_uri)))}
+    rival = challenger(book, spec.name, spec.gate_names) if spec.trial else None
+    if rival:
+        found["challenger"] = Scorer(rival.version, open_bundle(Path(rival.bundle_uri)))
+    return found

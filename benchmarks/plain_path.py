@@ -20,13 +20,13 @@ from benchmarks.rows import REPOSITORY
 from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPENING_DAY, last_monday, mondays
 from ml_platform.evaluation.plots import evaluation_plots
 from ml_platform.evaluation.report import Scored, evaluate, flat_metrics
-from ml_platform.features.publish import publish_week
+from ml_platform.features.publish import publish_weeks
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loading import create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.predictions import contract, population_table, predict
+from ml_platform.predictions import Scorer, contract, population_table, predict
 from ml_platform.registry import promotion
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
@@ -38,7 +38,7 @@ from ml_platform.training.data import feature_matrix
 from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.rehearsal import is_reproducible
 from ml_platform.training.sets import build_training_set
-from ml_platform.training.spec import ModelSpec, gate_name
+from ml_platform.training.spec import ModelSpec
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
 # The declarations are plain, but the package they stand in builds the graph when imported; an empty stand-in does not.
@@ -88,7 +88,7 @@ def _dbt_build(warehouse: DuckDBWarehouse, folders: list[str], days: dict[str, d
 def _publish(warehouse: DuckDBWarehouse, store: FeatureStore, newest: date) -> None:
     for table in FEATURE_TABLES.values():
         with warehouse.session(f"publish {table.name}") as session:
-            weeks = [publish_week(session, store, table, day) for day in mondays(FIRST_AS_OF, newest)]
+            weeks = publish_weeks(session, store, table, mondays(FIRST_AS_OF, newest))
         kept_aside = [week.as_of for week in weeks if week.published is None]
         if kept_aside:
             raise SystemExit(f"{table.name}: kept aside: {kept_aside}")
@@ -135,12 +135,12 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     tracking.project(book, spec.name)
     if not promoted:
         return
-    predictions = predict(spec, bundle, version.version, store, cutoff)
+    predictions = predict(spec, {"champion": Scorer(version.version, bundle)}, store, cutoff)
     outcome = contract(spec, population_table(spec, store)).check(predictions)
     if not outcome.passed:
         raise SystemExit(f"predictions of {spec.name} break their contract")
     table = PartitionedTable(settings.lake / "predictions", spec.name)
-    table.publish(table.stage(cutoff.isoformat(), predictions, {"model_version": str(version.version)}))
+    table.publish(table.stage(cutoff.isoformat(), predictions, {"champion": str(version.version)}))
 
 
 def _promote(spec: ModelSpec, book: Ledger, version: int) -> bool:
@@ -150,7 +150,7 @@ def _promote(spec: ModelSpec, book: Ledger, version: int) -> bool:
             book,
             spec.name,
             version,
-            gates=[gate_name(gate) for gate in spec.gates],
+            gates=spec.gate_names,
             who="plain_path",
             reason="passed every gate",
             today=date.today(),

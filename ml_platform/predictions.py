@@ -1,7 +1,13 @@
-"""Batch predictions: the champion scores everyone the newest snapshot knows, and every row says what it rests on."""
+"""Batch predictions: the champion scores everyone the newest snapshot knows, and every row says what it rests on.
+
+While a challenger is on trial it scores the same rows; `role` tells whose score a row holds.
+"""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -13,16 +19,27 @@ from ml_platform.registry.bundles import Bundle
 from ml_platform.training.data import feature_matrix
 from ml_platform.training.spec import ModelSpec
 
+Role = Literal["champion", "challenger"]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A version of the ledger that scores, with its opened bundle."""
+
+    version: int
+    bundle: Bundle
+
 
 class SnapshotMissing(PlatformError):
     """The feature partition that should be scored is not published."""
 
 
 def contract(spec: ModelSpec, population: FeatureTable) -> Contract:
-    """What a prediction table promises: [entity…, as_of, score, model_version, feature_as_of, data_digest]."""
+    """What a prediction table promises: [entity…, role, as_of, score, model_version, feature_as_of, data_digest]."""
+    role = Column("role", "string", "Whether the row is the champion's, or its challenger's on trial", "name")
     stated = (
         Column("score", "float64", f"Calibrated probability: {spec.description}", "probability", lower=0.0, upper=1.0),
-        Column("model_version", "int64", "Version in the ledger of the champion that scored", "id", lower=1),
+        Column("model_version", "int64", "Version in the ledger that scored", "id", lower=1),
         Column("feature_as_of", "date", "Monday of the feature rows that were scored", "date"),
         Column("data_digest", "string", "SHA-256 over the published feature partitions", "id"),
     )
@@ -30,8 +47,8 @@ def contract(spec: ModelSpec, population: FeatureTable) -> Contract:
         name=spec.name,
         description=f"Weekly predictions of {spec.name}",
         owner=spec.owner,
-        entity=spec.entity,
-        columns=(*(population.column(name) for name in spec.entity), AS_OF, *stated),
+        entity=(*spec.entity, "role"),
+        columns=(*(population.column(name) for name in spec.entity), role, AS_OF, *stated),
     )
 
 
@@ -47,40 +64,59 @@ def population_table(spec: ModelSpec, store: FeatureStore) -> FeatureTable:
     )
 
 
+def joined(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFrame) -> pl.DataFrame:
+    """The rows [entity…, as_of] with the features a bundle was trained with: a champion may be older than the
+    declaration."""
+    return store.join(keys, bundle.features, timedelta(days=spec.feature_ttl_days))
+
+
 def score(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFrame) -> np.ndarray:
-    """Scores of the rows [entity…, as_of] by a bundle: [n_rows] float64.
-
-    The features are those the bundle was trained with: a champion may be older than the declaration.
-    """
-    frame = store.join(keys, bundle.features, timedelta(days=spec.feature_ttl_days))
-    return bundle.predict(feature_matrix(frame.to_arrow(), bundle.columns))
+    """Scores of the rows [entity…, as_of] by a bundle: [n_rows] float64."""
+    return bundle.predict(feature_matrix(joined(spec, bundle, store, keys).to_arrow(), bundle.columns))
 
 
-def predict(spec: ModelSpec, bundle: Bundle, version: int, store: FeatureStore, as_of: date) -> pl.DataFrame:
-    """Scores every entity of the snapshot: [n_entities, key + score + origin], sorted by key.
+def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore, as_of: date) -> pl.DataFrame:
+    """Every entity of the snapshot scored in each role: [n_entities x n_roles, as `contract`], by role, then key.
 
     Raises SnapshotMissing when a feature table has no partition for `as_of`.
     """
-    population = population_table(spec, store)
+    population = store.table(population_table(spec, store).name)
+    if population.published(as_of.isoformat()) is None:
+        raise _missing(population.name, as_of)
+    keys = population.read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
+    scored = [
+        keys.select(
+            *spec.entity,
+            pl.lit(role).alias("role"),
+            "as_of",
+            pl.Series("score", score(spec, scorer.bundle, store, keys), dtype=pl.Float64),
+            pl.lit(scorer.version, dtype=pl.Int64).alias("model_version"),
+            pl.lit(as_of).alias("feature_as_of"),
+            pl.lit(_data_digest(scorer.bundle, store, as_of)).alias("data_digest"),
+        )
+        for role, scorer in scorers.items()
+    ]
+    return pl.concat(scored)
+
+
+def _data_digest(bundle: Bundle, store: FeatureStore, as_of: date) -> str:
+    """SHA-256 over the published partitions of the Monday that the bundle reads. Raises SnapshotMissing."""
     digests = []
     for name in dict.fromkeys(reference.split(":")[0] for reference in bundle.features):
         published = store.table(name).published(as_of.isoformat())
         if published is None:
-            raise SnapshotMissing(
-                f"features/{name} has no partition {as_of}", next_step=f"mlp run 'key:features/{name}'"
-            )
+            raise _missing(name, as_of)
         digests.append(published.digest)
-    keys = store.table(population.name).read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
-    return keys.with_columns(
-        pl.Series("score", score(spec, bundle, store, keys), dtype=pl.Float64),
-        pl.lit(version, dtype=pl.Int64).alias("model_version"),
-        pl.lit(as_of).alias("feature_as_of"),
-        pl.lit(hashlib.sha256("".join(digests).encode()).hexdigest()).alias("data_digest"),
-    )
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _missing(table: str, as_of: date) -> SnapshotMissing:
+    return SnapshotMissing(f"features/{table} has no partition {as_of}", next_step=f"mlp run 'key:features/{table}'")
 
 
 def top_rows(spec: ModelSpec, frame: pl.DataFrame, shown: int = 10) -> list[dict[str, object]]:
-    """What the scores say at a glance: the groups of the entity's last key column, or else the highest rows."""
+    """What the champion's scores say at a glance: groups of the entity's other key columns, or the highest rows."""
+    frame = frame.filter(pl.col("role") == "champion")
     group = [name for name in spec.entity if name != spec.cluster]
     if group:
         top = frame.group_by(group).agg(

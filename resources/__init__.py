@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ml_platform.clock import Clock
 from ml_platform.contracts import FeatureTable
 from ml_platform.settings import Settings
 from resources.compute import LocalCompute
@@ -71,7 +72,8 @@ class LedgerResource(dg.ConfigurableResource):
     def open(self) -> "Ledger":
         from ml_platform.registry.ledger import Ledger
 
-        return Ledger(Settings.from_env().ledger_url)
+        settings = Settings.from_env()
+        return Ledger(settings.ledger_url, Clock(settings.home).now)
 
 
 class TrackingResource(dg.ConfigurableResource):

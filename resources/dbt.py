@@ -6,10 +6,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import date
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, DbtProject
+from packaging.version import Version
 
 from ml_platform.errors import ConfigurationError
 from ml_platform.settings import REPOSITORY, Settings
@@ -52,6 +55,15 @@ def dbt_environment() -> dict[str, str]:
     return {**os.environ, "DBT_DUCKDB_PATH": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
 
 
+class _InstalledDbt(DbtCliResource):
+    """The resource asks the executable for its version before each invocation, which costs seconds; ours is the one of
+    this environment, whose version is known."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        return Version(version("dbt-core"))
+
+
 class Dbt(dg.ConfigurableResource):
     """Runs `dbt build` for the assets of one op: one invocation, whatever the number of models or partitions."""
 
@@ -64,6 +76,6 @@ class Dbt(dg.ConfigurableResource):
         """
         os.environ.update(dbt_environment())
         stated = json.dumps({name: day.isoformat() for name, day in variables.items()})
-        cli = DbtCliResource(project_dir=PROJECT, dbt_executable=str(DBT))
+        cli = _InstalledDbt(project_dir=PROJECT, dbt_executable=str(DBT))
         command = ["build", "--exclude-resource-type", "unit_test", "--vars", stated]
         return cli.cli(command, context=context, dagster_dbt_translator=translator)

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from ml_platform.alerts.book import AlertBook
 from ml_platform.alerts.outbox import Outbox, Pending
-from ml_platform.alerts.records import in_utc
+from ml_platform.alerts.records import Notification, in_utc
 from ml_platform.alerts.sinks import MessageRefused, Sink, SinkDown
 from ml_platform.alerts.text import clean
 from ml_platform.errors import ConfigurationError
@@ -71,7 +71,7 @@ def deliver(book: AlertBook, sinks: Sequence[Sink], now: datetime) -> DeliveryRe
 
 
 def _deliver_to(outbox: Outbox, sink: Sink, now: datetime) -> SinkReport:
-    state = outbox.state(sink.name)
+    state = outbox.states()[sink.name]
     if not _due(state.next_attempt_at, now):
         return SinkReport(sink.name, 0, outbox.count(sink.name), state.cause, state.next_attempt_at)
     delivered, cause, next_attempt_at, waiting = 0, None, None, set()
@@ -101,13 +101,19 @@ def _deliver_to(outbox: Outbox, sink: Sink, now: datetime) -> SinkReport:
 
 
 def _messages(outbox: Outbox, sink: str, now: datetime) -> list[Pending]:
-    """What waits for a sink, a storm of it folded into one digest at the place of its first member."""
-    pending = outbox.pending(sink)
-    loose = [p for p in pending if len(p.notifications) == 1 and _due(p.next_attempt_at, now)]
+    """What waits for a sink in the order of events, a storm of what is due folded into one digest."""
+    pending, loose, waiting = outbox.pending(sink), [], set()
+    for one in pending:
+        if not _due(one.next_attempt_at, now):
+            waiting |= one.alert_ids
+        elif isinstance(one.message, Notification) and not one.alert_ids & waiting:
+            loose.append(one)
     if len(loose) <= STORM:
         return pending
     digest = outbox.fold(sink, loose)
-    return [digest if p is loose[0] else p for p in pending if p is loose[0] or p not in loose]
+    folded = {one.message.dedup_key for one in loose}
+    apart = [one for one in pending if one.message.dedup_key not in folded]
+    return sorted([*apart, digest], key=lambda one: one.notifications[0].number)
 
 
 def _due(next_attempt_at: datetime | None, now: datetime) -> bool:

@@ -80,10 +80,11 @@ class Outbox:
                 told = _notifications.c.alert_id.in_(still_open) if known else sa.true()
                 _expect(connection, schema.sinks.c.sink.in_(new), told)
 
-    def state(self, sink: str) -> SinkState:
+    def states(self) -> dict[str, SinkState]:
+        """Every known sink, by name."""
         with self._database.reading() as connection:
-            row = connection.execute(sa.select(schema.sinks).where(schema.sinks.c.sink == sink)).one()
-        return SinkState(row.attempts, _instant(row.next_attempt_at), row.cause)
+            rows = connection.execute(sa.select(schema.sinks).order_by(schema.sinks.c.sink)).all()
+        return {row.sink: SinkState(row.attempts, _instant(row.next_attempt_at), row.cause) for row in rows}
 
     def pending(self, sink: str) -> list[Pending]:
         """Every message not yet taken, in the order of events; the members of a digest together."""

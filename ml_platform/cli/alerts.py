@@ -1,10 +1,12 @@
 """`mlp alerts`: which promises are broken, who looks after them; `mlp alerts ack` takes one on."""
 
 import getpass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from ml_platform.alerts.book import AlertBook
+from ml_platform.alerts.outbox import Outbox
 from ml_platform.alerts.records import SEVERITIES, Alert, alert_row
 from ml_platform.cli import output
 from ml_platform.settings import Settings
@@ -13,18 +15,22 @@ NEWEST = 200  # shown of those that are over
 
 
 def show_alerts(everything: bool, as_json: bool) -> None:
-    """What is open, the worst first; with `everything` also what is over, the newest first."""
-    alerts = _book().alerts(open_only=not everything, limit=NEWEST if everything else None)
+    """What is open, the worst first (with `everything`: what is over too, the newest first); then the sinks down."""
+    book = _book()
+    alerts = book.alerts(open_only=not everything, limit=NEWEST if everything else None)
     if not everything:
         alerts.sort(key=lambda alert: (SEVERITIES.index(alert.severity), -alert.id))
     if as_json:
         output.show_json([alert_row(alert) for alert in alerts])
-    elif not alerts:
+        return
+    if not alerts:
         said = "No alert was ever raised." if everything else "No promise is broken. What was: mlp alerts --all"
         output.console().print(said)
     else:
         title = f"The newest {len(alerts)} alerts" if everything else f"{len(alerts)} broken promises"
         output.show_rows([_line(alert) for alert in alerts], title=title, as_json=False)
+    for line in _silent(book.outbox):
+        output.console().print(line, markup=False)
 
 
 def acknowledge(number: int, who: str, as_json: bool) -> None:
@@ -39,6 +45,14 @@ def acknowledge(number: int, who: str, as_json: bool) -> None:
 
 def _book() -> AlertBook:
     return AlertBook(Settings.from_env().alerts_url)
+
+
+def _silent(outbox: Outbox) -> Iterator[str]:
+    """The sinks that did not take all they were sent: an alert that reached nobody is seen here at least."""
+    for sink, state in outbox.states().items():
+        if state.cause:
+            waiting, again = outbox.count(sink), f"{state.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield f"{sink} is down: {state.cause}. {waiting} wait for it; it is tried again after {again}."
 
 
 def _line(alert: Alert) -> dict[str, Any]:

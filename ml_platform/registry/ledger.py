@@ -1,7 +1,8 @@
 """The ledger: which version of a model is champion, who made it so, why, and on what evidence.
 
 Concept: a model has versions (one per artifact digest), verdicts on them, and entries. Entries are numbered 1, 2, 3, …
-per model, and the newest one names the champion; nothing else does. MLflow only mirrors it.
+per model, and the newest one names the champion; nothing else does. A retirement says that a challenger's trial turned
+it down. MLflow only mirrors it.
 
 Invariants:
 - Append-only: rows are added, never changed or removed; triggers in the database refuse it to everyone.
@@ -32,6 +33,7 @@ from ml_platform.registry.records import (
     ModelVersion,
     PromotionConflict,
     RecordedVerdict,
+    Retirement,
     UnknownVersion,
     VerdictRejected,
     Waiver,
@@ -66,6 +68,13 @@ _entries = sa.Table(
     *(sa.Column(name, sa.Text) for name in ("model", "action", "who", "reason", "evidence_digest", "waivers")),
     *(sa.Column(name, sa.Integer) for name in ("seq", "from_version", "to_version")),
     sa.Column("recorded_at", sa.Text),
+)
+
+_retirements = sa.Table(
+    "retirements",
+    _schema,
+    *(sa.Column(name, sa.Text) for name in ("model", "who", "reason", "evidence", "recorded_at")),
+    *(sa.Column(name, sa.Integer) for name in ("version", "champion_version")),
 )
 
 
@@ -209,6 +218,27 @@ class Ledger:
         kill_point("ledger.appended")
         return entry
 
+    def retire(
+        self, model: str, version: int, *, champion_version: int, who: str, reason: str, evidence: Mapping[str, Any]
+    ) -> Retirement:
+        """Ends a challenger's trial without promotion. Retired already: that retirement, as it was."""
+        self.version(model, version)
+        retired = Retirement(model, version, champion_version, who, reason, dict(evidence), self._clock())
+        with self._database.writing() as connection:
+            chosen = sa.select(_retirements).where(_retirements.c.model == model, _retirements.c.version == version)
+            known = connection.execute(chosen).one_or_none()
+            if known is not None:
+                return _retirement(known)
+            connection.execute(_retirements.insert().values(_row(retired) | {"evidence": canonical_json(evidence)}))
+        kill_point("ledger.retired")
+        return retired
+
+    def retirements(self, model: str) -> list[Retirement]:
+        """Every challenger that was turned down, by version."""
+        chosen = sa.select(_retirements).where(_retirements.c.model == model).order_by(_retirements.c.version)
+        with self._database.reading() as connection:
+            return [_retirement(row) for row in connection.execute(chosen)]
+
     def models(self) -> list[str]:
         """Every model that has a version, by name."""
         with self._database.reading() as connection:
@@ -264,7 +294,7 @@ class Ledger:
         return None if row is None else _verdict(row)
 
 
-def _row(record: ModelVersion | RecordedVerdict | Entry) -> dict[str, Any]:
+def _row(record: ModelVersion | RecordedVerdict | Entry | Retirement) -> dict[str, Any]:
     """A record as the text and numbers of its table."""
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in record.__dict__.items()}
 
@@ -281,6 +311,10 @@ def _version(row: sa.Row) -> ModelVersion:
 
 def _verdict(row: sa.Row) -> RecordedVerdict:
     return RecordedVerdict(**_typed(row, body=json.loads(row.body)))
+
+
+def _retirement(row: sa.Row) -> Retirement:
+    return Retirement(**_typed(row, evidence=json.loads(row.evidence)))
 
 
 def _entry(row: sa.Row) -> Entry:

@@ -65,4 +65,18 @@ def _champion_of_a_verdict(_: str) -> list[str]:
     return ["alter table verdicts add column champion_version integer"]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, _first), Migration(2, _champion_of_a_verdict))
+def _retirements(dialect: str) -> list[str]:
+    return [
+        """create table retirements (
+            model text not null, version integer not null, champion_version integer not null, who text not null,
+            reason text not null, evidence text not null, recorded_at text not null,
+            primary key (model, version), foreign key (model, version) references versions (model, version))""",
+        *_append_only(dialect, "retirements", [("model", "version")]),
+    ]
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, _first),
+    Migration(2, _champion_of_a_verdict),
+    Migration(3, _retirements),
+)

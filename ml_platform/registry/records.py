@@ -92,6 +92,19 @@ class Entry:
     recorded_at: datetime
 
 
+@dataclass(frozen=True)
+class Retirement:
+    """A challenger that its trial turned down. `evidence` is the trial's paired result against that champion."""
+
+    model: str
+    version: int
+    champion_version: int
+    who: str
+    reason: str
+    evidence: Mapping[str, Any]
+    recorded_at: datetime
+
+
 def canonical_json(value: object) -> str:
     """The one spelling of a JSON value that digests are taken of. Raises ValueError for NaN and infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ml_platform.calendar import WEEK, last_monday
 from ml_platform.errors import ConfigurationError
+from ml_platform.monitoring.policy import DriftPolicy
 
 Role = Literal["train", "stop", "calibrate", "evaluate"]
 Metric = Literal["auc", "average_precision", "log_loss", "ece"]
@@ -177,8 +178,48 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Retraining:
+    """When the platform trains the model again on its own, and when it does not.
+
+    A first model is trained as soon as `first_train_mondays` Mondays of training have matured. Then a cause is needed:
+    `drifted_weeks` Mondays in a row called drifted (after which `calm_weeks` calm ones in a row re-arm it), realised
+    figures worse than promised in `decayed_weeks` matured Mondays in a row, or a champion older than `max_age_days`.
+    A cause trains only if at least `new_mondays` of labels have matured since the last training, none was within
+    `cooldown_days`, and fewer than `weekly_budget` in the last seven days.
+    """
+
+    first_train_mondays: int = 4
+    drifted_weeks: int = 1
+    calm_weeks: int = 2
+    decayed_weeks: int = 2
+    max_age_days: int = 182
+    new_mondays: int = 2
+    cooldown_days: int = 14
+    weekly_budget: int = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A version that passed its gates predicts in the champion's shadow until its own matured weeks decide.
+
+    Decided from `min_weeks` matured Mondays with `min_positives` positive labels on: promoted when the lower bound of
+    the paired, clustered interval of its log-loss gain exceeds `margin`, retired when the upper bound does not, kept
+    waiting in between, and retired after `max_weeks`.
+    """
+
+    min_weeks: int = 2
+    min_positives: int = 50
+    max_weeks: int = 8
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """The one statement of a model. `features`, slices and baselines use references `table:column`."""
+    """The one statement of a model. `features`, slices and baselines use references `table:column`.
+
+    `trial=None`: a version that passes its gates is promoted on that verdict alone. `rollback_after_weeks`: matured
+    Mondays in a row on which the champion breaks its promise before a better former one is taken back.
+    """
 
     name: str
     description: str
@@ -192,6 +233,10 @@ class ModelSpec:
     baselines: tuple[Baseline, ...]
     slices: tuple[Slice, ...]
     gates: tuple[Gate, ...]
+    retraining: Retraining = Retraining()
+    trial: Trial | None = Trial()
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
+    rollback_after_weeks: int = 2
     resources: Resources = Resources()
     feature_ttl_days: int = 7
     seed: int = 20170101
@@ -227,6 +272,11 @@ class ModelSpec:
         )
 
     @property
+    def gate_names(self) -> tuple[str, ...]:
+        """The names of the gates, as checks, verdicts and waivers call them."""
+        return tuple(gate_name(gate) for gate in self.gates)
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The feature tables the model reads, in the order they are first named."""
         return tuple(dict.fromkeys(reference.split(":")[0] for reference in self.features))
@@ -234,7 +284,10 @@ class ModelSpec:
     def digest(self) -> str:
         """SHA-256 of everything that decides the training set and the model: data + this = the same artifact."""
         stated = asdict(self)
-        for irrelevant in ("description", "owner", "gates", "baselines", "slices"):
+        for irrelevant in (
+            *("description", "owner", "gates", "baselines", "slices"),
+            *("retraining", "trial", "drift", "rollback_after_weeks"),
+        ):
             del stated[irrelevant]
         stated["label"]["sql"] = self.label.sql.read_text()
         return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()

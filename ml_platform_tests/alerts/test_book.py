@@ -186,7 +186,7 @@ def test_thousands_of_assets_late_at_once_are_one_transaction(book: AlertBook) -
     assert len(book.observe("freshness", [], minutes(2))) == 1000
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.sets(st.sampled_from("abc"))), max_size=12))
 def test_whatever_is_observed_in_whatever_order_alerts_pair_up(history: list[tuple[int, set[str]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ml_platform.alerts.book import AlertBook
+from ml_platform.alerts.delivery import deliver
+from ml_platform.alerts.sinks import Slack
 from ml_platform.cli import app
 from ml_platform.settings import Settings
 from ml_platform_tests.alerts.conftest import NOON, late, minutes
@@ -61,6 +63,13 @@ def test_what_cannot_be_taken_on_is_a_panel(kept: AlertBook) -> None:
         code, said, complained = mlp("ack", number)
         assert (code, said) == (1, "")
         assert says in complained and "Traceback" not in complained
+
+
+def test_a_sink_that_is_down_is_named_with_its_cause(kept: AlertBook) -> None:
+    deliver(kept, [Slack("http://127.0.0.1:1/services/hush")], NOON)
+    said = mlp()[1]
+    assert "slack is down: ConnectionRefusedError: " in said and "4 wait for it" in said and "hush" not in said
+    assert len(json.loads(mlp("--json")[1])) == 2
 
 
 def test_where_nothing_is_broken_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

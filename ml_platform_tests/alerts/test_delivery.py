@@ -163,6 +163,15 @@ def test_a_message_that_a_working_sink_refuses_waits_alone_with_what_follows_of_
     assert keys(webhook.taken)[1:] == ["freshness/a#1/opened", "freshness/a#1/resolved"]
 
 
+def test_a_refused_message_holds_up_no_digest_of_the_others(book: AlertBook, webhook: Webhook) -> None:
+    webhook.behave("refuses", "ok")
+    book.observe("freshness", [late("refused")], NOON)
+    report = deliver(book, [Slack(webhook.url)], NOON)
+    book.observe("freshness", [late(f"asset_{number}") for number in range(STORM + 1)], minutes(0))
+    report = deliver(book, [Slack(webhook.url)], NOON)
+    assert (report.delivered, report.pending) == (STORM + 1, 2), "opened and resolved of the refused one wait"
+
+
 def test_a_storm_is_one_digest_that_names_counts_and_the_worst_few(book: AlertBook, webhook: Webhook) -> None:
     book.outbox.join(["slack"])
     for number in range(STORM):

@@ -15,7 +15,7 @@ import pytest
 
 from assets.feature_tables import FEATURE_TABLES
 from assets.models import MODELS
-from ml_platform.features.publish import publish_week
+from ml_platform.features.publish import publish_weeks
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
 from ml_platform.landing.files import LandingFolder
@@ -93,7 +93,7 @@ def test_features_a_week_late_are_caught_and_never_published(home: Path) -> None
             swap,
         )
         try:
-            week = publish_week(session, store, table, monday)
+            week = publish_weeks(session, store, table, [monday])[0]
         finally:
             session.execute("delete from feature_models.household_features where as_of = $monday", {"monday": monday})
             session.execute("insert into feature_models.household_features select * from honest")

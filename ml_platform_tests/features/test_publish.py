@@ -11,7 +11,7 @@ import pytest
 from assets.feature_tables import FEATURE_TABLES
 from ml_platform.calendar import DAY, WEEK
 from ml_platform.contracts import ContractViolation, FeatureTable
-from ml_platform.features.publish import NotYetLanded, publish_week
+from ml_platform.features.publish import NotYetLanded, publish_weeks
 from ml_platform.features.store import FeatureStore
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loading import create_raw, load_all
@@ -73,7 +73,7 @@ def test_features_that_know_what_had_landed_are_published(
     session: Session, store: FeatureStore, table: FeatureTable, tmp_path: Path
 ) -> None:
     rows = relation_of(session, table, table.audit_sql.read_text(), MONDAY, tmp_path)
-    week = publish_week(session, store, table, MONDAY)
+    week = publish_weeks(session, store, table, [MONDAY])[0]
     assert week.audit.passed
     assert week.audit.compared >= rows.height
     assert week.published is not None
@@ -88,9 +88,9 @@ def test_features_of_another_week_under_this_mondays_name_are_kept_aside(
 ) -> None:
     query = table.audit_sql.read_text()
     relation_of(session, table, query, MONDAY, tmp_path)
-    before = publish_week(session, store, table, MONDAY).published
+    before = publish_weeks(session, store, table, [MONDAY])[0].published
     relation_of(session, table, query, MONDAY + shift, tmp_path)
-    week = publish_week(session, store, table, MONDAY)
+    week = publish_weeks(session, store, table, [MONDAY])[0]
     assert week.published is None
     assert {"spend_cents_28d", "recency_days"} <= set(week.audit.mismatches["column"])
     assert store.table(table.name).published("2017-02-06") == before
@@ -103,7 +103,7 @@ def test_rows_that_happened_before_but_landed_later_are_a_leak_too(
 ) -> None:
     query = table.audit_sql.read_text().replace("landed_on < $as_of", "landed_on < $as_of + 7")
     relation_of(session, table, query, MONDAY, tmp_path)
-    week = publish_week(session, store, table, MONDAY)
+    week = publish_weeks(session, store, table, [MONDAY])[0]
     assert week.published is None
     differ = week.audit.mismatches.filter(pl.col("column") == "spend_cents_28d")
     assert differ.height > 0
@@ -118,14 +118,14 @@ def test_a_row_nobody_bought_anything_for_must_say_nothing(
     for spend, published in ((0, True), (100, False)):
         more = pl.DataFrame([quiet | {"spend_cents_28d": spend}]).cast(rows.schema)  # type: ignore[arg-type]
         fill(session, table, pl.concat([rows, more]), tmp_path)
-        assert (publish_week(session, store, table, MONDAY).published is not None) == published
+        assert (publish_weeks(session, store, table, [MONDAY])[0].published is not None) == published
 
 
 def test_a_category_that_is_left_out_is_found(session: Session, store: FeatureStore, tmp_path: Path) -> None:
     table = TABLES["household_category"]
     rows = relation_of(session, table, table.audit_sql.read_text(), MONDAY, tmp_path)
     fill(session, table, rows.sort("household_id", "product_category")[1:], tmp_path)
-    week = publish_week(session, store, table, MONDAY)
+    week = publish_weeks(session, store, table, [MONDAY])[0]
     assert week.published is None
     assert week.audit.mismatches["published"].to_list() == [None] * week.audit.mismatches.height
 
@@ -136,7 +136,7 @@ def test_rows_that_break_the_contract_are_kept_aside_and_shown(
     table = TABLES["household"]
     rows = relation_of(session, table, table.audit_sql.read_text(), MONDAY, tmp_path)
     fill(session, table, rows.with_columns(recency_days=pl.col("recency_days") + 1000), tmp_path)
-    week = publish_week(session, store, table, MONDAY)
+    week = publish_weeks(session, store, table, [MONDAY])[0]
     assert week.published is None
     assert week.failures["column"].unique().to_list() == ["recency_days"]
     assert store.table("household").partitions() == []
@@ -147,11 +147,11 @@ def test_a_relation_without_a_declared_column_is_refused(session: Session, store
     rows = relation_of(session, table, table.audit_sql.read_text(), MONDAY, tmp_path)
     fill(session, table, rows.with_columns(recency_days=pl.lit("soon")), tmp_path)
     with pytest.raises(ContractViolation, match="declared type"):
-        publish_week(session, store, table, MONDAY)
+        publish_weeks(session, store, table, [MONDAY])[0]
 
 
 def test_a_monday_whose_days_have_not_all_landed_is_not_published(session: Session, store: FeatureStore) -> None:
     with pytest.raises(NotYetLanded) as caught:
-        publish_week(session, store, TABLES["household"], MONDAY + 2 * WEEK)
+        publish_weeks(session, store, TABLES["household"], [MONDAY + 2 * WEEK])[0]
     assert "2017-02-13" in caught.value.where
     assert "--until 2017-02-19" in caught.value.next_step

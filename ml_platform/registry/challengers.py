@@ -1,0 +1,48 @@
+"""Who stands where: the champion, the challenger on trial beside it, and the former champions in line.
+
+Nothing here is stored: a challenger is whoever passed every gate against the present champion, with a newer cutoff,
+and was not retired. So a crash can neither lose a trial nor leave one over.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from ml_platform.registry.ledger import Ledger
+from ml_platform.registry.promotion import failed_gates, reigns
+from ml_platform.registry.records import ModelVersion
+
+Standing = Literal["champion", "former", "retired", "refused", "unjudged", "passed"]
+
+
+def challenger(ledger: Ledger, model: str, gates: Sequence[str]) -> ModelVersion | None:
+    """The version on trial: of those that may replace the champion, the one with the newest cutoff."""
+    champion = ledger.champion(model)
+    if champion is None:
+        return None
+    fit = (each for each in ledger.versions(model) if standing(ledger, each, gates) == "passed")
+    return max(
+        (each for each in fit if each.cutoff > champion.cutoff),
+        key=lambda each: (each.cutoff, each.version),
+        default=None,
+    )
+
+
+def standing(ledger: Ledger, version: ModelVersion, gates: Sequence[str]) -> Standing:
+    """What a version is by the ledger alone: `passed` is fit to be promoted as things stand."""
+    history = ledger.history(version.model)
+    line = reigns(history)
+    if line and line[-1] == version.version:
+        return "champion"
+    if any(each.version == version.version for each in ledger.retirements(version.model)):
+        return "retired"
+    if any(entry.to_version == version.version for entry in history):
+        return "former"
+    verdict = ledger.verdict(version.model, version.version)
+    if verdict is None:
+        return "unjudged"
+    return "refused" if failed_gates(version, verdict, history, gates) else "passed"
+
+
+def former_champions(ledger: Ledger, model: str) -> list[ModelVersion]:
+    """Those that reigned before the present champion, the latest first."""
+    return [ledger.version(model, version) for version in reversed(reigns(ledger.history(model))[:-1])]
