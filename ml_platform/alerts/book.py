@@ -12,7 +12,8 @@ Invariants:
   before it (a clock moved back, a late observer) is told and not believed; the next one counts again.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,8 +63,9 @@ class AlertBook:
             raise ConditionRejected(f"{source!r} names no observer", where="source", next_step="name who observes")
         at = in_utc(at, f"observation of {source}")
         conditions: dict[str, Condition] = {}
-        for condition in map(_cleaned, broken):
-            conditions.setdefault(condition.key, condition)
+        environ = dict(os.environ)  # reading os.environ anew for every text would cost most of a tick
+        for condition in broken:
+            conditions.setdefault(clean_key(condition.key, environ=environ), condition)
         with self._database.writing() as connection:
             before = _mark(connection, source, at)
             if before is not None and at < before:
@@ -78,7 +80,7 @@ class AlertBook:
         """Tells of an event that is over as soon as it happened, once per key for ever; None if it was told before."""
         at = in_utc(at, f"event {condition.key!r}")
         with self._database.writing() as connection:
-            told = self._tell(connection, _cleaned(condition), at)
+            told = self._tell(connection, _cleaned(condition, os.environ), at)
             kill_point("alerts.telling")
         return told[0] if told else None
 
@@ -129,7 +131,8 @@ class AlertBook:
             if alert.key not in broken
         ]
         self._change(connection, resolved, "resolved", at)
-        news = [condition for key, condition in broken.items() if key not in {alert.key for alert in known}]
+        environ, still = dict(os.environ), {alert.key for alert in known}
+        news = [_cleaned(condition, environ) for key, condition in broken.items() if key not in still]
         return resolved + self._add(connection, source, news, "open", "opened", at)
 
     def _tell(self, connection: sa.Connection, condition: Condition, at: datetime) -> list[Alert]:
@@ -199,14 +202,15 @@ def _clock_moved_back(source: str, before: datetime, at: datetime) -> Condition:
     )
 
 
-def _cleaned(condition: Condition) -> Condition:
+def _cleaned(condition: Condition, environ: Mapping[str, str]) -> Condition:
     """The condition in words that may be kept. Raises ConditionRejected where nothing is left of one it needs."""
-    optional = {
-        name: clean(text) if (text := getattr(condition, name)) is not None else None for name in ("asset", "link")
-    }
-    needed = {name: clean(getattr(condition, name)) for name in ("owner", "title", "promised", "found")}
-    since = in_utc(condition.since, f"condition {condition.key!r}")
-    return replace(condition, key=clean_key(condition.key), since=since, **needed, **optional)
+    said = {name: getattr(condition, name) for name in ("owner", "title", "promised", "found", "asset", "link")}
+    return replace(
+        condition,
+        key=clean_key(condition.key, environ=environ),
+        since=in_utc(condition.since, f"condition {condition.key!r}"),
+        **{name: text if text is None else clean(text, environ=environ) for name, text in said.items()},
+    )
 
 
 def _row(alert: Alert) -> dict[str, Any]:

@@ -26,9 +26,9 @@ def clean(text: str, longest: int = LONGEST_TEXT, environ: Mapping[str, str] = o
     return line if len(line) <= longest else line[: longest - 1] + _ELLIPSIS
 
 
-def clean_key(key: str, longest: int = LONGEST_KEY) -> str:
+def clean_key(key: str, longest: int = LONGEST_KEY, environ: Mapping[str, str] = os.environ) -> str:
     """A key as it is kept: a longer one ends in its digest, so that two long keys never become one."""
-    line = _without_secrets(key, os.environ)
+    line = _without_secrets(key, environ)
     if len(line) <= longest:
         return line
     digest = hashlib.sha256(line.encode()).hexdigest()[:16]
