@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import dagster as dg
 
 from assets.common import model_key, shown, table_of
+from assets.feature_tables import FEATURE_TABLES
+from ml_platform.clock import Clock
 from ml_platform.registry.records import ModelVersion, PromotionRefused, Waiver
+from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
-from resources import LedgerResource, TrackingResource
+from resources import LakeResource, LedgerResource, TrackingResource
 
 if TYPE_CHECKING:
     from ml_platform.registry.ledger import Ledger
+
+
+THE_GRAPH = "the graph"
 
 
 class WaiverConfig(dg.Config):
@@ -24,12 +30,13 @@ class WaiverConfig(dg.Config):
 
 
 class ChampionConfig(dg.Config):
-    """`decide`: promote the newest version if its verdict allows. `promote`, `rollback`: what a person asks for."""
+    """`decide`: what the record says (see `ml_platform.monitoring.succession`). `promote`, `rollback`: what a person
+    asks for."""
 
     action: Literal["decide", "promote", "rollback"] = "decide"
     version: int | None = None
-    who: str = "the graph"
-    reason: str = "passed every gate"
+    who: str = THE_GRAPH
+    reason: str = ""
     waivers: list[WaiverConfig] = []
 
 
@@ -44,12 +51,21 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
         **shown(spec, "champion", {"mlflow"}),
     )
     def champion(
-        context: dg.AssetExecutionContext, config: ChampionConfig, ledger: LedgerResource, tracking: TrackingResource
+        context: dg.AssetExecutionContext,
+        config: ChampionConfig,
+        lake: LakeResource,
+        ledger: LedgerResource,
+        tracking: TrackingResource,
     ) -> Iterator[dg.MaterializeResult]:
         from ml_platform.registry.views import history_rows
 
         book = ledger.open()
-        said = _act(context, book, spec, config)
+        today = Clock(Settings.from_env().home).today()
+        if config.action == "decide":
+            said = _decide(context, book, spec, lake, today)
+        else:
+            said = _asked(book, spec, config, today)
+        context.log.info(said)
         tracking.open().project(book, spec.name)
         reigning = book.champion(spec.name)
         if reigning is None:
@@ -69,8 +85,39 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
     return champion
 
 
-def _act(context: dg.AssetExecutionContext, book: "Ledger", spec: ModelSpec, config: ChampionConfig) -> str:
-    """Does what the config asks and says it in a sentence. A refusal is an error only for a person who asked."""
+def _decide(context: dg.AssetExecutionContext, book: "Ledger", spec: ModelSpec, lake: LakeResource, today: date) -> str:
+    """Does what the record says should happen, and says it in a sentence. A refusal is a verdict, not an error."""
+    from ml_platform.monitoring.succession import decide_succession
+    from ml_platform.registry import promotion
+
+    found = decide_succession(spec, book, lake.table("performance", spec.name), lake.features(FEATURE_TABLES))
+    if found.act == "rollback":
+        promotion.rollback(
+            book, spec.name, who=THE_GRAPH, reason=found.reason, read_digest=_digest, to_version=found.version
+        )
+    elif found.act == "retire" and found.version:
+        reigning = book.champion(spec.name)
+        assert reigning is not None  # only a challenger is retired
+        book.retire(
+            spec.name,
+            found.version,
+            champion_version=reigning.version,
+            who=THE_GRAPH,
+            reason=found.reason,
+            evidence=found.evidence,
+        )
+    elif found.act == "promote" and found.version:
+        asked = ChampionConfig(action="promote", version=found.version, reason=found.reason)
+        try:
+            return _asked(book, spec, asked, today)
+        except PromotionRefused as refused:
+            context.log.warning(str(refused))
+            return f"version {found.version} refused: {refused.what}"
+    return f"{found.act}: {found.reason}"
+
+
+def _asked(book: "Ledger", spec: ModelSpec, config: ChampionConfig, today: date) -> str:
+    """Promotes or rolls back as asked, or raises what stands in the way."""
     from ml_platform.registry import promotion
 
     if config.action == "rollback":
@@ -78,35 +125,22 @@ def _act(context: dg.AssetExecutionContext, book: "Ledger", spec: ModelSpec, con
             book, spec.name, who=config.who, reason=config.reason, read_digest=_digest, to_version=config.version
         )
         return f"rolled back to version {done.champion.version}: {config.reason}"
-    version = config.version or _newest(book, spec)
-    if version is None:
-        return "nothing was trained yet"
-    try:
-        done = promotion.promote(
-            book,
-            spec.name,
-            version,
-            gates=spec.gate_names,
-            who=config.who,
-            reason=config.reason,
-            today=date.today(),
-            read_digest=_digest,
-            waivers=[
-                Waiver(each.gate, config.who, config.reason, date.fromisoformat(each.until)) for each in config.waivers
-            ],
-        )
-    except PromotionRefused as refused:
-        if config.action == "promote":
-            raise
-        context.log.warning(str(refused))
-        return f"version {version} refused: {refused.what}"
-    return f"version {version} {done.action}"
-
-
-def _newest(book: "Ledger", spec: ModelSpec) -> int | None:
-    """The version of the newest cutoff: one trained later on an older cutoff is no newer model."""
-    newest = max(book.versions(spec.name), key=lambda each: (each.cutoff, each.version), default=None)
-    return newest and newest.version
+    if config.version is None:
+        raise dg.Failure("which version? Give `version` with `action: promote`, or `mlp promote MODEL VERSION`")
+    done = promotion.promote(
+        book,
+        spec.name,
+        config.version,
+        gates=spec.gate_names,
+        who=config.who,
+        reason=config.reason,
+        today=today,
+        read_digest=_digest,
+        waivers=[
+            Waiver(each.gate, config.who, config.reason, date.fromisoformat(each.until)) for each in config.waivers
+        ],
+    )
+    return f"version {config.version} {done.action}: {config.reason}"
 
 
 def _digest(version: ModelVersion) -> str:

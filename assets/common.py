@@ -18,6 +18,11 @@ def predictions_key(spec: ModelSpec) -> dg.AssetKey:
     return dg.AssetKey(["predictions", spec.name])
 
 
+def monitoring_key(spec: ModelSpec, stage: str) -> dg.AssetKey:
+    """`monitoring/<name>/<stage>`."""
+    return dg.AssetKey(["monitoring", spec.name, stage])
+
+
 class Shown(TypedDict):
     """How an asset appears in the UI, in the words of `dg.asset`."""
 

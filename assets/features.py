@@ -8,7 +8,7 @@ import dagster as dg
 from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.freshness import BY_WEEK
-from assets.partitions import AS_OF_MONDAYS, ONE_RUN
+from assets.partitions import AS_OF_MONDAYS, ONE_RUN, when_inputs_are_new
 from ml_platform.calendar import mondays, parse_monday
 from ml_platform.contracts import Column, FeatureTable
 from resources import LakeResource, WarehouseResource
@@ -33,6 +33,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         tags={"stage": "features"},
         metadata={"dagster/column_schema": column_schema(table), "ttl_days": table.ttl_days},
         partitions_def=AS_OF_MONDAYS,
+        automation_condition=when_inputs_are_new(),
         backfill_policy=ONE_RUN,
         pool="warehouse",
         freshness_policy=BY_WEEK,

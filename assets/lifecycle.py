@@ -1,12 +1,14 @@
 """The life cycle of a model: what a `ModelSpec` becomes.
 
-training_set → candidate → evaluation → champion → predictions, the first three keyed by the cutoff, predictions by
-their as-of Monday. A refusal by a gate is a verdict: `evaluation` is there with a red check, and the champion stays.
+training_set → candidate → evaluation → champion → predictions → drift → performance, the first three keyed by the
+cutoff, what follows the champion by as-of Mondays. A refusal by a gate is a verdict: `evaluation` is there with a red
+check, and the champion stays.
 """
 
 from assets.champion import build_champion
 from assets.evaluation import build_evaluation
 from assets.models import MODELS
+from assets.monitoring import build_drift, build_performance
 from assets.predictions import build_predictions
 from assets.training import build_candidate, build_training_set_asset
 from ml_platform.training.spec import ModelSpec
@@ -20,6 +22,8 @@ def build_lifecycle(spec: ModelSpec) -> list:
         build_evaluation(spec),
         build_champion(spec),
         build_predictions(spec),
+        build_drift(spec),
+        build_performance(spec),
     ]
 
 

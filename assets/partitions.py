@@ -21,4 +21,15 @@ WEEK_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
 """As of Monday K depends on the landing days of the week before K."""
 HISTORY = dg.TimeWindowPartitionMapping(start_offset=-52, end_offset=0, allow_nonexistent_upstream_partitions=True)
 """A cutoff's training set depends on every earlier Monday, up to a year back."""
+
+
+def when_inputs_are_new(ignore: dg.AssetSelection | None = None) -> dg.AutomationCondition:
+    """A Monday is made once all it reads is there and something of that is new; the wall clock has no say, so a
+    replayed year is made like a real one. `ignore`: inputs whose news alone is no reason."""
+    news = dg.AutomationCondition.any_deps_updated()
+    made_of_news = (news.ignore(ignore) if ignore else news).since_last_handled()
+    waiting = dg.AutomationCondition.any_deps_missing() | dg.AutomationCondition.any_deps_in_progress()
+    return (made_of_news & ~waiting & ~dg.AutomationCondition.in_progress()).with_label("inputs are new and complete")
+
+
 ONE_RUN = dg.BackfillPolicy.single_run()

@@ -23,6 +23,12 @@ PROMISES: tuple[Promise, ...] = (
     *(promise for table in FEATURE_TABLES.values() for promise in table.promises),
     *(promise for spec in MODELS.values() for promise in default_promises(spec.name, spec.owner)),
 )
+WHEN_A_WEEK_IS_MADE = (
+    dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.key_prefixes("raw")).since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("features, champions or predictions are new")
+"""Shown weekly, however many days land: the sensor looks at every tick."""
 SHOWN = ("promise", "state", "found", "promised", "budget_left", "budget_days", "since", "severity", "owner", "runbook")
 
 
@@ -41,14 +47,12 @@ def asset_key(promise: Promise) -> dg.AssetKey:
 @dg.asset(
     key=KEY,
     description="Every promise: how it stands today, how it stood on each day, and what is left of its error budget.",
-    deps=[
-        dg.AssetDep(key, partition_mapping=None if key.path[0] == "models" else dg.LastPartitionMapping())
-        for key in dict.fromkeys(map(asset_key, PROMISES))
-    ],
+    deps=list(dict.fromkeys(map(asset_key, PROMISES))),
     owners=["team:data-platform"],
     group_name="monitoring",
     kinds={"python"},
     tags={"stage": "monitoring"},
+    automation_condition=WHEN_A_WEEK_IS_MADE,
     check_specs=[
         dg.AssetCheckSpec(
             CHECK,

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets.freshness import BY_DAY, BY_WEEK
-from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
+from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE, when_inputs_are_new
 from ml_platform.calendar import parse_day, parse_monday
 from ml_platform.lineage import Relation, column_lineage
 from ml_platform.warehouse.base import Session, quote
@@ -45,6 +45,9 @@ class Translator(DagsterDbtTranslator):
 
     def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> dict[str, str]:
         return {"stage": dbt_resource_props["fqn"][1]}
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition | None:
+        return when_inputs_are_new() if dbt_resource_props["fqn"][1] == WEEKLY else None
 
     def get_partition_mapping(
         self, dbt_resource_props: Mapping[str, Any], dbt_parent_resource_props: Mapping[str, Any]

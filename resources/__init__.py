@@ -61,6 +61,10 @@ class LakeResource(dg.ConfigurableResource):
 
         return PartitionedTable(Settings.from_env().lake / kind, model)
 
+    def reports(self, model: str) -> Path:
+        """The folder of a model's HTML reports."""
+        return Settings.from_env().lake / "reports" / model
+
     def models(self, model: str) -> Path:
         """The folder of a model's job files and bundles."""
         return Settings.from_env().lake / "models" / model

@@ -76,6 +76,7 @@ class Dbt(dg.ConfigurableResource):
         """
         os.environ.update(dbt_environment())
         stated = json.dumps({name: day.isoformat() for name, day in variables.items()})
-        cli = _InstalledDbt(project_dir=PROJECT, dbt_executable=str(DBT))
+        folder = str(PROJECT.project_dir)
+        cli = _InstalledDbt(project_dir=folder, profiles_dir=folder, dbt_executable=str(DBT))
         command = ["build", "--exclude-resource-type", "unit_test", "--vars", stated]
         return cli.cli(command, context=context, dagster_dbt_translator=translator)

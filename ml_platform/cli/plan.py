@@ -14,7 +14,7 @@ from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPEN
 from ml_platform.errors import PlatformError
 
 Cadence = Literal["daily", "weekly", "none"]
-LIFECYCLE = ("models", "predictions")
+LIFECYCLE = ("models", "predictions", "monitoring")
 """First parts of the keys of assets made for the newest Monday only; older ones stay as they were made."""
 
 

@@ -21,7 +21,7 @@ from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable, Published
 from ml_platform.monitoring.drift import DriftReport, growing_features, judge_drift
 from ml_platform.monitoring.performance import WeekFigures, breached, promised, realised, week_figures
-from ml_platform.monitoring.sketch import SCORE, count_into
+from ml_platform.monitoring.sketch import Sketch, count_into, model_columns
 from ml_platform.predictions import Scorer, joined
 from ml_platform.training.data import feature_matrix
 from ml_platform.training.spec import ModelSpec
@@ -62,6 +62,16 @@ def matured_monday(spec: ModelSpec, judged_on: date) -> date:
     return last_monday(judged_on - spec.label.maturity)
 
 
+@dataclass(frozen=True, eq=False)
+class MondayDrift:
+    """A drift measurement: `inputs` [n_rows, key + features] is what was counted into `current`."""
+
+    report: DriftReport
+    record: DriftRecord
+    inputs: pl.DataFrame
+    current: Sketch
+
+
 def measure_drift(
     spec: ModelSpec,
     champion: Scorer,
@@ -69,23 +79,24 @@ def measure_drift(
     predictions: pl.DataFrame,
     as_of: date,
     tables: Mapping[str, FeatureTable],
-) -> tuple[DriftReport, DriftRecord]:
+) -> MondayDrift:
     """The champion's inputs and scores of a Monday against the sketch it was trained on.
 
     A Monday before the spec's first usable one has windows that are not full: that is no drift, it is a data bug.
-    Raises SketchMissing for a bundle without a reference.
+    Raises ReferenceMissing for a bundle without a reference.
     """
     rows = predictions.filter(pl.col("role") == "champion")
     inputs = joined(spec, champion.bundle, store, rows.select(*spec.entity, "as_of"))
-    columns = dict(zip(champion.bundle.features, feature_matrix(inputs.to_arrow(), champion.bundle.columns).T))
+    matrix = feature_matrix(inputs.to_arrow(), champion.bundle.columns)
     reference = champion.bundle.reference()
-    current = count_into(reference, columns | {SCORE: rows["score"].to_numpy()})
+    current = count_into(reference, model_columns(champion.bundle.features, matrix, rows["score"].to_numpy()))
     gains = champion.bundle.json("importance.json")["gain"]
     report = judge_drift(reference, current, gains, growing_features(champion.bundle.features, tables), spec.drift)
     verdict, cause = report.verdict, report.cause
     if as_of < spec.split.first:
         verdict, cause = "data_bug", f"windows are not full before {spec.split.first}; nothing is concluded of a shift"
-    return report, DriftRecord(as_of, verdict, cause, champion.version, report.figures())
+    record = DriftRecord(as_of, verdict, cause, champion.version, report.figures())
+    return MondayDrift(report, record, inputs, current)
 
 
 def publish_drift(table: PartitionedTable, report: DriftReport, record: DriftRecord) -> Published:

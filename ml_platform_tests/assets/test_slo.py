@@ -44,6 +44,27 @@ def test_what_is_promised_is_an_asset_that_the_shown_table_reads() -> None:
     assert {asset_key(promise) for promise in PROMISES} == set(graph.get(KEY).parent_keys)
 
 
+def test_it_is_shown_anew_once_after_features_or_predictions_are_and_not_for_every_day_that_lands() -> None:
+    graph = defs.resolve_asset_graph()
+    upstream = [dg.AssetSpec(key, partitions_def=graph.get(key).partitions_def) for key in graph.get(KEY).parent_keys]
+    small, cursor, asked = dg.Definitions(assets=[*upstream, *SLO_ASSETS]), None, []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for made, partition in (
+            (None, None),
+            ("raw/transactions", "2017-06-05"),
+            ("features/household", "2017-06-05"),
+            (None, None),
+            ("features/household", "2017-06-12"),
+        ):
+            if made:
+                instance.report_runless_asset_event(
+                    dg.AssetMaterialization(dg.AssetKey(made.split("/")), partition=partition)
+                )
+            ticked = dg.evaluate_automation_conditions(small, instance, cursor=cursor)
+            cursor, asked = ticked.cursor, [*asked, ticked.total_requested]
+    assert asked == [0, 0, 1, 0, 1]
+
+
 def test_the_asset_shows_every_promise_and_its_check_names_what_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
