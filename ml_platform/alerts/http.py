@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_platform.alerts.text import clean
 from ml_platform.errors import PlatformError
-from ml_platform.redaction import REDACTED, redact_text
+from ml_platform.redaction import REDACTED, SHORTEST_SECRET, redact_text
 
 DEADLINE_SECONDS = 5.0
 LONGEST_ANSWER_BYTES = 64 * 1024
@@ -61,7 +61,6 @@ def post_json(
     *,
     sink: str,
     secrets: Sequence[str] = (),
-    deadline_seconds: float | None = None,
 ) -> Answer:
     """The answer to a POST, if its status is 2xx. `secrets` are hidden in what errors say.
 
@@ -69,7 +68,7 @@ def post_json(
     """
     if not url.startswith(("https://", "http://")):
         raise SinkDown("its address does not begin with https:// or http://", where=sink)
-    seconds = DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
+    seconds = DEADLINE_SECONDS
     outcome: list[Answer | PlatformError] = []
     sender = threading.Thread(
         target=lambda: outcome.append(_outcome(url, body, sink, secrets, seconds)), name=f"alerts-{sink}", daemon=True
@@ -100,7 +99,7 @@ def _outcome(
             return _refusal(error, hide, sink)
     except TimeoutError:
         return SinkDown(f"no answer within {seconds:g} s", where=sink)
-    except (OSError, HTTPException, ValueError) as error:
+    except Exception as error:  # whatever it is, the caller waits for a word
         reason = getattr(error, "reason", error)
         return SinkDown(f"{type(reason).__name__}: {hide(str(reason).encode('utf-8', 'replace'))}", where=sink)
 
@@ -121,7 +120,9 @@ class _Hider:
     """Bytes as words that may be kept, without these secrets."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = [part for secret in secrets for part in (secret, secret.partition("://")[2]) if part]
+        addresses = [secret.partition("://")[2] for secret in secrets]
+        paths = [address.partition("/")[2] for address in addresses]
+        self._secrets = [part for part in (*secrets, *addresses, *paths) if len(part) >= SHORTEST_SECRET]
 
     def __call__(self, said: bytes) -> str:
         text = said.decode("utf-8", "replace")

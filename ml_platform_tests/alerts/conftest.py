@@ -84,7 +84,7 @@ class Webhook:
             "success": (202, b'{"status": "success", "message": "Event processed"}'),
             "garbage": (200, b"<html>\x1b[2J\x00please log in \xff\xfe</html>"),
             "empty": (200, b""),
-            "error": (500, b"boom at " + self.url.encode()),
+            "error": (500, f"boom at {self.url} and {request.path}".encode()),
             "refuses": (400, b"invalid_payload"),
             "forbids": (403, b"invalid_token"),
             "slow down": (429, b"rate_limited"),

@@ -81,7 +81,7 @@ def test_a_dead_sink_loses_nothing_doubles_nothing_and_holds_up_no_other(book: A
         ("empty", "it answered 200 with nothing; Slack says `ok`"),
         ("hangs", "within 0.3 s"),
         ("drips", "within 0.3 s"),
-        ("closes", "RemoteDisconnected"),
+        ("closes", "Remote end closed connection without response"),
         ("redirects", "it answered 302"),
         ("forbids", "it answered 403 with invalid_token"),
         ("refuses", "it answered 400 with invalid_payload"),
