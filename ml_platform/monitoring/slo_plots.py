@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from ml_platform.calendar import DAY
-from ml_platform.evaluation.plots import CHAMPION_COLOUR, GRID, label_axes, markdown_image, new_figure, png_of
+from ml_platform.evaluation.plots import CHAMPION_COLOUR, GRID, INK, label_axes, markdown_image, new_figure, png_of
 from ml_platform.monitoring.slo import Standing
 
 HELD_COLOUR, UNSEEN_COLOUR = "#4f8f6f", "#eeeeee"
@@ -33,10 +33,10 @@ def promises_plot(standings: Sequence[Standing], today: date) -> bytes:
     label_axes(days, "", "", f"Held (green), broken (red), to {today}")
     days.grid(visible=False)
     left = [max(0.0, each.budget_left / each.budget_days) if each.budget_days else 0.0 for each in standings]
-    colours = [CHAMPION_COLOUR if each.budget_left < 0 else HELD_COLOUR for each in standings]
-    budget.barh(rows, left, height=0.6, color=colours)
+    budget.barh(rows, left, height=0.6, color=HELD_COLOUR)
     for row, each in zip(rows, standings):
-        budget.text(0.02, row, f"{each.budget_left:g} d", va="center", fontsize=7)
+        colour = CHAMPION_COLOUR if each.budget_left < 0 else INK
+        budget.text(0.02, row, f"{each.budget_left:g} d", va="center", fontsize=7, color=colour)
     budget.set_xlim(0, 1)
     budget.set_ylim(days.get_ylim())
     budget.set_yticks([])
