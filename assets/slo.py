@@ -15,13 +15,22 @@ from ml_platform.clock import Clock
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.monitoring.promises import Promise, Reading, default_promises, measure_all
 from ml_platform.settings import Settings
+from ml_platform.training.spec import ModelSpec
 
 KEY = dg.AssetKey(["monitoring", "slo"])
 CHECK = "every_promise_holds"
+
+
+def promises_of(spec: ModelSpec) -> tuple[Promise, ...]:
+    """A champion may be as old as it is when retraining is due, and as much older as its challenger's trial takes."""
+    trial_days = spec.label.maturity.days + 7 * spec.trial.max_weeks if spec.trial else 7
+    return default_promises(spec.name, spec.owner, spec.retraining.max_age_days + trial_days)
+
+
 PROMISES: tuple[Promise, ...] = (
     *(promise for table in RAW_TABLES.values() for promise in table.promises),
     *(promise for table in FEATURE_TABLES.values() for promise in table.promises),
-    *(promise for spec in MODELS.values() for promise in default_promises(spec.name, spec.owner)),
+    *(promise for spec in MODELS.values() for promise in promises_of(spec)),
 )
 WHEN_A_WEEK_IS_MADE = (
     dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.key_prefixes("raw")).since_last_handled()
