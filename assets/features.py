@@ -33,7 +33,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         tags={"stage": "features"},
         metadata={"dagster/column_schema": column_schema(table), "ttl_days": table.ttl_days},
         partitions_def=AS_OF_MONDAYS,
-        automation_condition=when_inputs_are_new(),
+        automation_condition=when_inputs_are_new(backfill=True),
         backfill_policy=ONE_RUN,
         pool="warehouse",
         freshness_policy=BY_WEEK,

@@ -47,7 +47,7 @@ class Translator(DagsterDbtTranslator):
         return {"stage": dbt_resource_props["fqn"][1]}
 
     def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition | None:
-        return when_inputs_are_new() if dbt_resource_props["fqn"][1] == WEEKLY else None
+        return when_inputs_are_new(backfill=True) if dbt_resource_props["fqn"][1] == WEEKLY else None
 
     def get_partition_mapping(
         self, dbt_resource_props: Mapping[str, Any], dbt_parent_resource_props: Mapping[str, Any]

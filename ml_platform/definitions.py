@@ -8,19 +8,24 @@ from assets.lifecycle import LIFECYCLE_ASSETS
 from assets.raw import RAW_ASSETS
 from assets.slo import SLO_ASSETS
 from assets.sql import SQL_ASSETS
+from ml_platform.settings import Settings
 from resources import build_resources
+from sensors import SENSORS
 
 # Steps fork from a server that has loaded the definitions, and what their bodies import, once: a step costs
-# milliseconds, not imports.
+# milliseconds, not imports. In a process that is warm already (`mlp live`) they stay in it.
 PRELOADED = ["ml_platform.definitions", "duckdb", "polars", "sqlalchemy", "upath"]
-EXECUTOR = dg.multiprocess_executor.configured(
-    {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
+FORKED = {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}}
+IN_PROCESS = {"in_process": {}}
+EXECUTOR = dg.multi_or_in_process_executor.configured(
+    IN_PROCESS if Settings.from_env().steps == "in_process" else FORKED, name="steps"
 )
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(
         with_default_freshness([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS])
     ),
+    sensors=SENSORS,
     resources=build_resources(),
     executor=EXECUTOR,
 )

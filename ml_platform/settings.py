@@ -13,11 +13,15 @@ from ml_platform.errors import ConfigurationError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROFILES = ("local",)
+STEPS = ("forked", "in_process")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Paths are absolute. `households` keeps only a stable slice of that many households of the replayed data."""
+    """Paths are absolute. `households` keeps only a stable slice of that many households of the replayed data.
+
+    `steps`: whether a run's steps are processes of their own, forked, or stay in the run's process, which starts faster.
+    """
 
     profile: str
     home: Path
@@ -25,6 +29,7 @@ class Settings:
     ledger_url: str
     alerts_url: str
     households: int | None
+    steps: str
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -35,6 +40,13 @@ class Settings:
                 where="ML_PLATFORM_PROFILE",
                 next_step=f"set it to one of: {', '.join(PROFILES)}",
             )
+        steps = environ.get("ML_PLATFORM_STEPS", "forked")
+        if steps not in STEPS:
+            raise ConfigurationError(
+                f"unknown way to run steps: {steps!r}",
+                where="ML_PLATFORM_STEPS",
+                next_step=f"set it to one of: {', '.join(STEPS)}",
+            )
         home = Path(environ.get("ML_PLATFORM_HOME") or REPOSITORY / ".home").expanduser().resolve()
         return cls(
             profile=profile,
@@ -43,6 +55,7 @@ class Settings:
             ledger_url=environ.get("ML_PLATFORM_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
             alerts_url=environ.get("ML_PLATFORM_ALERTS_URL") or f"sqlite:///{home / 'alerts.db'}",
             households=_whole_number(environ, "ML_PLATFORM_HOUSEHOLDS"),
+            steps=steps,
         )
 
     @property

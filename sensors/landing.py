@@ -1,0 +1,37 @@
+"""Files landed: load them, and bring staging and marts up to date, in one run whatever the number of days."""
+
+from datetime import date
+
+import dagster as dg
+
+from assets.partitions import LANDING_DAYS
+from assets.raw import RAW_ASSETS
+from ml_platform.calendar import DAY, parse_day
+from resources import LandingResource
+from sensors.common import TICK_SECONDS, request
+
+DAYS = dg.AssetSelection.groups("raw", "staging", "marts")
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dg.sensor(target=DAYS, minimum_interval_seconds=TICK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+def landing(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg.RunRequest | dg.SkipReason:
+    """Loads every day that has landed whole and is not loaded; after a pause of the daemon, all of them at once."""
+    last = landing.folder().landed_through()
+    if last is None:
+        return dg.SkipReason("nothing has landed yet")
+    loaded = _loaded_through(context.instance)
+    first = loaded + DAY if loaded else parse_day(LANDING_DAYS.get_first_partition_key() or "")
+    if first > last:
+        return dg.SkipReason(f"all is loaded through {last}")
+    repository = context.repository_def
+    assert repository is not None
+    keys = sorted(DAYS.resolve(repository.asset_graph))
+    span = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+    return request(context.instance, f"land {first}..{last}", keys, cause=f"landed through {last}", tags=span)
+
+
+def _loaded_through(instance: dg.DagsterInstance) -> date | None:
+    """The newest day that every raw table has loaded."""
+    newest = [max(instance.get_materialized_partitions(asset.key), default=None) for asset in RAW_ASSETS]
+    return parse_day(min(day for day in newest if day)) if all(newest) else None

@@ -1,0 +1,15 @@
+"""What is made by itself because its inputs are new, as the assets declare: feature models → features → predictions →
+drift and performance."""
+
+import dagster as dg
+
+from sensors.common import TICK_SECONDS
+
+weekly = dg.AutomationConditionSensorDefinition(
+    "weekly",
+    target=dg.AssetSelection.all(),
+    minimum_interval_seconds=TICK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    use_user_code_server=True,
+    run_tags={"ml_platform/reaction": "weekly"},
+)
