@@ -196,6 +196,36 @@ def slo(
     show_slo(history, json)
 
 
+@app.command()
+def live(
+    speed: Annotated[str, typer.Option(help="Seconds a landed day takes, or `max`.")] = "3",
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Without server and view, week by week as fast as it goes.")
+    ] = False,
+    start: Annotated[str | None, typer.Option("--from", help="First land at once what comes before.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last landing day; the end of the data unless told.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 3000,
+) -> None:
+    """Replay the year with every sensor on: land files, move the clock, and let the daemon decide the rest.
+
+    Use a home of its own (`make live` does). Interrupted, it goes on where it stopped; it ends with the story.
+    """
+    from ml_platform.cli.live import run_live
+
+    run_live(speed, headless=headless, start=start, until=until, port=port)
+
+
+@app.command()
+def story(
+    everything: Annotated[bool, typer.Option("--all", help="Calm Mondays and kept promises too.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell what happened: drift, trainings, verdicts, promotions, rollbacks, alerts, each with day and cause."""
+    from ml_platform.cli.story import show_story
+
+    show_story(json, everything)
+
+
 @alerts_app.callback(invoke_without_command=True)
 def alerts(
     context: typer.Context,

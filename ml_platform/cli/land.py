@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ml_platform.calendar import CLOSING_DAY, DAY, NotADay, parse_day
 from ml_platform.cli import output
+from ml_platform.clock import Clock
 from ml_platform.landing.files import Delivery, LandingFolder
 from ml_platform.settings import Settings
 
@@ -27,13 +28,15 @@ def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
         raise NotADay(
             f"the reference data ends on {CLOSING_DAY}", where="--until", next_step=f"use {CLOSING_DAY} or earlier"
         )
-    folder = LandingFolder(settings.landing)
+    folder, clock = LandingFolder(settings.landing), Clock(settings.home)
     newest = folder.landed_through()
     first = parse_day(since) if since else newest + DAY if newest else None
     if first and first > last:
         if since:
             raise NotADay(f"{first} is after {last}", where="--from", next_step="give a day on or before --until")
         return []
+    # What is replayed is the past: its "today" is the day after the last file, not the wall clock's.
+    moves = not clock.replayed or clock.today() <= last
     bar = Progress(
         TextColumn("landing {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
         console=progress_on, transient=True,
@@ -44,9 +47,12 @@ def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
         def advance(delivery: Delivery, done: int, total: int) -> None:
             bar.update(task, description=f"{delivery.table} {delivery.landed_on}", completed=done, total=total)
 
-        return replay(
+        landed = replay(
             folder, last, since=first, rates=ReplayRates.from_env(), households=settings.households, progress=advance
         )
+    if moves:
+        clock.move_to(last + DAY)
+    return landed
 
 
 def summary(landed: list[Delivery]) -> list[dict[str, Any]]:
