@@ -98,29 +98,28 @@ def _build(
     context: dg.AssetExecutionContext, dbt: Dbt, warehouse: WarehouseResource, variables: Mapping[str, date]
 ) -> Iterator[Any]:
     """One dbt build under the warehouse lock; its events follow with rows and column lineage, failed build or not."""
-    events: list[Any] = []
-    failure: Exception | None = None
     place = warehouse.open()
     with place.lock(f"dbt build {context.op.name}"):
-        invocation = dbt.build(context, TRANSLATOR, variables)
-        try:
-            events.extend(invocation.stream())
-        except Exception as error:  # raised again below, after what dbt did finish is recorded
-            failure = error
+        built = dbt.build(context, TRANSLATOR, variables)
+    events = [
+        each
+        for said in built.events
+        for each in said.to_default_asset_events(MANIFEST, TRANSLATOR, context, project=PROJECT)
+    ]
     outputs = [event for event in events if isinstance(event, dg.Output)]
     keys = {event.output_name: context.asset_key_for_output(event.output_name) for event in outputs}
     with place.session("count rows of dbt models") as session:
         rows = {key: _rows(session, ".".join(key.path)) for key in keys.values()}
         columns = _columns(session)
-    lineage = _lineage(invocation.get_artifact("manifest.json"), columns) if outputs else {}
+    lineage = _lineage(built.manifest(), columns) if outputs else {}
     for event in events:
         if not isinstance(event, dg.Output):
             yield event
             continue
         key = keys[event.output_name]
         yield event.with_metadata({**event.metadata, "dagster/row_count": rows[key], **lineage.get(key, {})})
-    if failure:
-        raise failure
+    if built.failure:
+        raise dg.Failure(f"dbt failed: {built.failure}")
 
 
 def _rows(session: Session, relation: str) -> int:

@@ -14,7 +14,7 @@ from sensors import SENSORS
 
 # Steps fork from a server that has loaded the definitions, and what their bodies import, once: a step costs
 # milliseconds, not imports. In a process that is warm already (`mlp live`) they stay in it.
-PRELOADED = ["ml_platform.definitions", "duckdb", "polars", "sqlalchemy", "upath"]
+PRELOADED = ["ml_platform.definitions", "dbt.cli.main", "duckdb", "polars", "sqlalchemy", "upath"]
 FORKED = {"multiprocess": {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}}
 IN_PROCESS = {"in_process": {}}
 EXECUTOR = dg.multi_or_in_process_executor.configured(

@@ -1,4 +1,4 @@
-"""`mlp live`: the year again, day by day, with the daemon deciding everything; the replay lands files and moves the clock.
+"""`mlp live`: the year again, day by day; the replay lands files and moves the clock, the daemon decides everything.
 
 With a terminal and a browser: Dagster's webserver and daemon run beside a view of what is going on. Headless: the same
 sensors and runs, in this process, as fast as they go. Interrupted, it goes on from its clock. It ends with the story.
