@@ -5,9 +5,10 @@ ledger, the Mondays' records, the clock), and a request carries a run key made o
 crash between tick and run, or hours of downtime lead to one effect, and never to none.
 """
 
+from sensors.alerts import alerts
 from sensors.landing import landing
 from sensors.promotion import promotion
 from sensors.retraining import retraining
 from sensors.weekly import weekly
 
-SENSORS = [landing, weekly, retraining, promotion]
+SENSORS = [landing, weekly, retraining, promotion, alerts]

@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args
 from ml_platform.errors import PlatformError
 
 Severity = Literal["page", "ticket", "info"]
-Kind = Literal["freshness", "check", "run", "sensor", "gate", "rollback", "drift", "performance", "alias", "slo"]
+Kind = Literal[
+    "freshness", "check", "run", "sensor", "gate", "rollback", "drift", "performance", "alias", "slo", "promotion"
+]
 State = Literal["open", "resolved", "told"]
 Event = Literal["opened", "acknowledged", "resolved", "told"]
 

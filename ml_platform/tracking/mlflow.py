@@ -30,7 +30,7 @@ from ml_platform.redaction import redact, redact_text
 from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import REPOSITORY
 from ml_platform.tracking.commit import git_commit
-from ml_platform.tracking.projection import Projection, project_ledger
+from ml_platform.tracking.projection import Projection, project_ledger, read_alias
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -137,6 +137,11 @@ class Tracking:
         """Makes MLflow's registry say of a model what the ledger says; a second time changes nothing."""
         with self.reported(f"mirroring the ledger of {model}"), self._alone():
             return project_ledger(self.client, ledger, model)
+
+    def alias(self, model: str) -> str | None:
+        """Where MLflow's alias of a model stands, by MLflow's own number; None without one. Changes nothing."""
+        with self.reported(f"reading the alias of {model}"):
+            return read_alias(self.client, model)
 
     @cached_property
     def client(self) -> "MlflowClient":

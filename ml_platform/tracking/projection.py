@@ -54,6 +54,19 @@ def project_ledger(client: "MlflowClient", ledger: Ledger, model: str) -> Projec
     return Projection(tuple(version.version for version in created), alias_before, alias_after)
 
 
+def read_alias(client: "MlflowClient", model: str) -> str | None:
+    """MLflow's own number of the version that the alias stands at, None where there is none. Changes nothing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = client.get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return str(aliases[ALIAS]) if ALIAS in aliases else None
+
+
 def _key(version: ModelVersion) -> tuple[str, str]:
     return str(version.version), version.bundle_digest
 
