@@ -226,6 +226,21 @@ def story(
     show_story(json, everything)
 
 
+@app.command()
+def hindsight(
+    model: Annotated[str | None, typer.Argument(help="The model's name; every model unless told.")] = None,
+    json: Json = False,
+) -> None:
+    """Judge a replayed year: what the platform did, beside never, weekly and ideally retraining.
+
+    It makes up for the trainings that weekly retraining would have done, so the first time takes long.
+    Example: `mlp hindsight coupon_redemption`.
+    """
+    from ml_platform.cli.hindsight import show_hindsight
+
+    show_hindsight(model, json)
+
+
 @alerts_app.callback(invoke_without_command=True)
 def alerts(
     context: typer.Context,

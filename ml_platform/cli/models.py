@@ -60,7 +60,7 @@ def show_history(model: str, as_json: bool) -> None:
     """Every ledger entry of a model, oldest first. Raises UnknownModel."""
     ledger = _ledger()
     if not ledger.versions(model):
-        raise _unknown(model, ledger.models())
+        raise unknown_model(model, ledger.models())
     rows = history_rows(ledger, model)
     if as_json:
         output.show_json(rows)
@@ -99,7 +99,7 @@ def _change(model: str, as_json: bool, *, who: str, **asked: Any) -> None:
     defs, key = load_definitions(), AssetKey(["models", model, "champion"])
     known = defs.resolve_asset_graph().materializable_asset_keys
     if key not in known:
-        raise _unknown(model, [k.path[1] for k in known if k.path[0] == "models" and k.path[-1] == "champion"])
+        raise unknown_model(model, [k.path[1] for k in known if k.path[0] == "models" and k.path[-1] == "champion"])
     if not asked["reason"].strip():
         raise PlatformError("a change of champion has a reason", where="--reason", next_step="say why in a few words")
     config = {defs.resolve_assets_def(key).op.name: {"config": {**asked, "who": who or getpass.getuser()}}}
@@ -122,7 +122,8 @@ def _ledger() -> Ledger:
     return Ledger(Settings.from_env().ledger_url)
 
 
-def _unknown(model: str, known: Sequence[str]) -> UnknownModel:
+def unknown_model(model: str, known: Sequence[str]) -> UnknownModel:
+    """The error that names the nearest model, or all there are."""
     near = difflib.get_close_matches(model, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known)) or 'none trained yet'}"
     return UnknownModel(f"there is no model {model!r}", where="MODEL", next_step=hint)
