@@ -19,12 +19,9 @@ def challenger(ledger: Ledger, model: str, gates: Sequence[str]) -> ModelVersion
     champion = ledger.champion(model)
     if champion is None:
         return None
-    fit = (each for each in ledger.versions(model) if standing(ledger, each, gates) == "passed")
-    return max(
-        (each for each in fit if each.cutoff > champion.cutoff),
-        key=lambda each: (each.cutoff, each.version),
-        default=None,
-    )
+    newer = (each for each in ledger.versions(model) if each.cutoff > champion.cutoff)
+    newest_first = sorted(newer, key=lambda each: (each.cutoff, each.version), reverse=True)
+    return next((each for each in newest_first if standing(ledger, each, gates) == "passed"), None)
 
 
 def standing(ledger: Ledger, version: ModelVersion, gates: Sequence[str]) -> Standing:

@@ -39,6 +39,17 @@ from ml_platform.registry.records import (
     Waiver,
     canonical_json,
 )
+from ml_platform.registry.rows import (
+    ENTRIES,
+    RETIREMENTS,
+    VERDICTS,
+    VERSIONS,
+    entry_of,
+    retirement_of,
+    row_of,
+    verdict_of,
+    version_of,
+)
 
 HOLDING = Holding(
     name="the ledger",
@@ -47,34 +58,6 @@ HOLDING = Holding(
     writer_lock=0x6D6C706C,  # "mlpl"
     unavailable=LedgerUnavailable,
     too_new=LedgerTooNew,
-)
-_schema = sa.MetaData()
-_versions = sa.Table(
-    "versions",
-    _schema,
-    *(sa.Column(name, sa.Text) for name in ("model", "bundle_digest", "bundle_uri", "cutoff", "training_set_digest")),
-    *(sa.Column(name, sa.Text) for name in ("spec_digest", "run_id", "tracking_run_id", "registered_at")),
-    sa.Column("version", sa.Integer),
-)
-_verdicts = sa.Table(
-    "verdicts",
-    _schema,
-    *(sa.Column(name, sa.Text) for name in ("model", "digest", "body", "recorded_at")),
-    *(sa.Column(name, sa.Integer) for name in ("version", "seq", "champion_version")),
-)
-_entries = sa.Table(
-    "entries",
-    _schema,
-    *(sa.Column(name, sa.Text) for name in ("model", "action", "who", "reason", "evidence_digest", "waivers")),
-    *(sa.Column(name, sa.Integer) for name in ("seq", "from_version", "to_version")),
-    sa.Column("recorded_at", sa.Text),
-)
-
-_retirements = sa.Table(
-    "retirements",
-    _schema,
-    *(sa.Column(name, sa.Text) for name in ("model", "who", "reason", "evidence", "recorded_at")),
-    *(sa.Column(name, sa.Integer) for name in ("version", "champion_version")),
 )
 
 
@@ -105,10 +88,10 @@ class Ledger:
     ) -> ModelVersion:
         """The version of this bundle digest: a new one, or the one it already is (then as it was first registered)."""
         with self._database.writing() as connection:
-            of_model = sa.select(_versions).where(_versions.c.model == model)
-            known = connection.execute(of_model.where(_versions.c.bundle_digest == bundle_digest)).one_or_none()
+            of_model = sa.select(VERSIONS).where(VERSIONS.c.model == model)
+            known = connection.execute(of_model.where(VERSIONS.c.bundle_digest == bundle_digest)).one_or_none()
             if known is not None:
-                return _version(known)
+                return version_of(known)
             version = ModelVersion(
                 model=model,
                 version=len(connection.execute(of_model).all()) + 1,
@@ -121,7 +104,7 @@ class Ledger:
                 tracking_run_id=tracking_run_id,
                 registered_at=self._clock(),
             )
-            connection.execute(_versions.insert().values(_row(version)))
+            connection.execute(VERSIONS.insert().values(row_of(version)))
         kill_point("ledger.registered")
         return version
 
@@ -164,16 +147,9 @@ class Ledger:
             newest = self._newest_verdict(connection, model, version)
             if newest and (newest.digest, newest.champion_version) == (digest, champion_version):
                 return newest
-            recorded = RecordedVerdict(
-                model,
-                version,
-                newest.seq + 1 if newest else 1,
-                digest,
-                champion_version,
-                json.loads(body),
-                self._clock(),
-            )
-            connection.execute(_verdicts.insert().values(_row(recorded) | {"body": body}))
+            seq, kept = newest.seq + 1 if newest else 1, json.loads(body)
+            recorded = RecordedVerdict(model, version, seq, digest, champion_version, kept, self._clock())
+            connection.execute(VERDICTS.insert().values(row_of(recorded) | {"body": body}))
         return recorded
 
     def append(
@@ -205,10 +181,10 @@ class Ledger:
             waivers=tuple(waivers),
             recorded_at=self._clock(),
         )
-        row = _row(entry) | {"waivers": canonical_json([waiver.to_json() for waiver in entry.waivers])}
+        row = row_of(entry) | {"waivers": canonical_json([waiver.to_json() for waiver in entry.waivers])}
         try:
             with self._database.writing() as connection:
-                connection.execute(_entries.insert().values(row))
+                connection.execute(ENTRIES.insert().values(row))
                 kill_point("ledger.appending")
         except IntegrityError:
             winner = next((e for e in self.history(model) if e.seq == entry.seq), None)
@@ -225,30 +201,37 @@ class Ledger:
         self.version(model, version)
         retired = Retirement(model, version, champion_version, who, reason, dict(evidence), self._clock())
         with self._database.writing() as connection:
-            chosen = sa.select(_retirements).where(_retirements.c.model == model, _retirements.c.version == version)
+            chosen = sa.select(RETIREMENTS).where(RETIREMENTS.c.model == model, RETIREMENTS.c.version == version)
             known = connection.execute(chosen).one_or_none()
             if known is not None:
-                return _retirement(known)
-            connection.execute(_retirements.insert().values(_row(retired) | {"evidence": canonical_json(evidence)}))
+                return retirement_of(known)
+            connection.execute(RETIREMENTS.insert().values(row_of(retired) | {"evidence": canonical_json(evidence)}))
         kill_point("ledger.retired")
         return retired
 
     def retirements(self, model: str) -> list[Retirement]:
         """Every challenger that was turned down, by version."""
-        chosen = sa.select(_retirements).where(_retirements.c.model == model).order_by(_retirements.c.version)
+        chosen = sa.select(RETIREMENTS).where(RETIREMENTS.c.model == model).order_by(RETIREMENTS.c.version)
         with self._database.reading() as connection:
-            return [_retirement(row) for row in connection.execute(chosen)]
+            return [retirement_of(row) for row in connection.execute(chosen)]
+
+    def size(self) -> tuple[int, ...]:
+        """Rows of each kind. Nothing is ever changed or removed, so a ledger of the same size is the same ledger."""
+        tables = (VERSIONS, VERDICTS, ENTRIES, RETIREMENTS)
+        counts = ", ".join(f"(select count(*) from {table.name})" for table in tables)
+        with self._database.reading() as connection:
+            return tuple(connection.exec_driver_sql(f"select {counts}").one())
 
     def models(self) -> list[str]:
         """Every model that has a version, by name."""
         with self._database.reading() as connection:
-            return list(connection.scalars(sa.select(_versions.c.model).distinct().order_by(_versions.c.model)))
+            return list(connection.scalars(sa.select(VERSIONS.c.model).distinct().order_by(VERSIONS.c.model)))
 
     def versions(self, model: str) -> list[ModelVersion]:
         """All versions, oldest first."""
-        chosen = sa.select(_versions).where(_versions.c.model == model).order_by(_versions.c.version)
+        chosen = sa.select(VERSIONS).where(VERSIONS.c.model == model).order_by(VERSIONS.c.version)
         with self._database.reading() as connection:
-            return [_version(row) for row in connection.execute(chosen)]
+            return [version_of(row) for row in connection.execute(chosen)]
 
     def version(self, model: str, version: int) -> ModelVersion:
         """Raises UnknownVersion."""
@@ -268,9 +251,9 @@ class Ledger:
 
     def history(self, model: str) -> list[Entry]:
         """All entries of a model, oldest first."""
-        chosen = sa.select(_entries).where(_entries.c.model == model).order_by(_entries.c.seq)
+        chosen = sa.select(ENTRIES).where(ENTRIES.c.model == model).order_by(ENTRIES.c.seq)
         with self._database.reading() as connection:
-            return [_entry(row) for row in connection.execute(chosen)]
+            return [entry_of(row) for row in connection.execute(chosen)]
 
     def champion(self, model: str) -> ModelVersion | None:
         """The version that the newest entry names, None before the first promotion."""
@@ -279,43 +262,16 @@ class Ledger:
 
     def evidence(self, entry: Entry) -> RecordedVerdict:
         """The verdict that an entry rests on."""
-        chosen = sa.select(_verdicts).where(
-            _verdicts.c.model == entry.model,
-            _verdicts.c.version == entry.to_version,
-            _verdicts.c.digest == entry.evidence_digest,
+        chosen = sa.select(VERDICTS).where(
+            VERDICTS.c.model == entry.model,
+            VERDICTS.c.version == entry.to_version,
+            VERDICTS.c.digest == entry.evidence_digest,
         )
         with self._database.reading() as connection:
-            return _verdict(connection.execute(chosen.order_by(_verdicts.c.seq).limit(1)).one())
+            return verdict_of(connection.execute(chosen.order_by(VERDICTS.c.seq).limit(1)).one())
 
     @staticmethod
     def _newest_verdict(connection: sa.Connection, model: str, version: int) -> RecordedVerdict | None:
-        chosen = sa.select(_verdicts).where(_verdicts.c.model == model, _verdicts.c.version == version)
-        row = connection.execute(chosen.order_by(_verdicts.c.seq.desc()).limit(1)).one_or_none()
-        return None if row is None else _verdict(row)
-
-
-def _row(record: ModelVersion | RecordedVerdict | Entry | Retirement) -> dict[str, Any]:
-    """A record as the text and numbers of its table."""
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in record.__dict__.items()}
-
-
-def _typed(row: sa.Row, **read: Any) -> dict[str, Any]:
-    """A table row with its instants read back, and `read` in place of the columns of those names."""
-    values = row._mapping.items()
-    return {name: datetime.fromisoformat(text) if name.endswith("_at") else text for name, text in values} | read
-
-
-def _version(row: sa.Row) -> ModelVersion:
-    return ModelVersion(**_typed(row, cutoff=date.fromisoformat(row.cutoff)))
-
-
-def _verdict(row: sa.Row) -> RecordedVerdict:
-    return RecordedVerdict(**_typed(row, body=json.loads(row.body)))
-
-
-def _retirement(row: sa.Row) -> Retirement:
-    return Retirement(**_typed(row, evidence=json.loads(row.evidence)))
-
-
-def _entry(row: sa.Row) -> Entry:
-    return Entry(**_typed(row, waivers=tuple(Waiver.from_json(stated) for stated in json.loads(row.waivers))))
+        chosen = sa.select(VERDICTS).where(VERDICTS.c.model == model, VERDICTS.c.version == version)
+        row = connection.execute(chosen.order_by(VERDICTS.c.seq.desc()).limit(1)).one_or_none()
+        return None if row is None else verdict_of(row)

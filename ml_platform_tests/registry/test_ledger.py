@@ -23,7 +23,8 @@ from ml_platform.registry.views import history_rows, model_rows
 from ml_platform_tests.registry.conftest import MODEL, Shelf, start_process, verdict_on
 
 OLD_LEDGER = Path(__file__).parent / "ledger_v1.sql"
-TABLES = ("schema_version", "versions", "verdicts", "entries")
+OLD_LEDGERS = (OLD_LEDGER, OLD_LEDGER.with_name("ledger_v2.sql"))
+TABLES = ("schema_version", "versions", "verdicts", "entries", "retirements")
 
 
 def test_the_same_artifact_is_the_same_version_and_another_one_the_next(shelf: Shelf) -> None:
@@ -61,6 +62,9 @@ def test_an_unknown_version_says_which_ones_there_are(shelf: Shelf) -> None:
 )
 def test_no_row_can_be_changed_removed_or_replaced_by_anyone(shelf: Shelf, table: str, statement: str) -> None:
     shelf.reign("one")
+    other = shelf.version("two")
+    retired = {"champion_version": 1, "who": "the graph", "reason": "not better", "evidence": {"gain": -0.001}}
+    assert shelf.ledger.retire(MODEL, other.version, **retired) == shelf.ledger.retire(MODEL, other.version, **retired)
     path = shelf.url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection:
         before = connection.execute(f"select * from {table}").fetchall()
@@ -134,10 +138,11 @@ def test_the_newest_verdict_counts_and_the_same_again_is_a_no_op(shelf: Shelf) -
     assert newest and (newest.seq, newest.gates) == (2, {"beats_baseline": True, "calibrated": True})
 
 
-def test_a_ledger_of_version_1_opens_with_its_champion_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dump", OLD_LEDGERS, ids=lambda dump: dump.stem)
+def test_a_ledger_of_an_older_version_opens_with_its_champion_and_goes_on(tmp_path: Path, dump: Path) -> None:
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_LEDGER.read_text())
+        connection.executescript(dump.read_text())
     shelf = Shelf(f"sqlite:///{path}", Ledger(f"sqlite:///{path}"))
     champion = shelf.ledger.champion(MODEL)
     assert champion and champion.bundle_digest == "digest-1"
@@ -146,13 +151,14 @@ def test_a_ledger_of_version_1_opens_with_its_champion_and_goes_on(tmp_path: Pat
     assert shelf.champions() == [1, 2]
     with closing(sqlite3.connect(path)) as connection:
         numbers = [number for (number,) in connection.execute("select version from schema_version order by version")]
-    assert numbers == [migration.number for migration in migrations.MIGRATIONS] == [1, 2]
+    assert numbers == [migration.number for migration in migrations.MIGRATIONS] == [1, 2, 3]
 
 
-def test_a_migrated_ledger_has_the_same_schema_as_a_new_one(shelf: Shelf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dump", OLD_LEDGERS, ids=lambda dump: dump.stem)
+def test_a_migrated_ledger_has_the_same_schema_as_a_new_one(shelf: Shelf, tmp_path: Path, dump: Path) -> None:
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_LEDGER.read_text())
+        connection.executescript(dump.read_text())
     Ledger(f"sqlite:///{path}")
     assert _schema_of(path) == _schema_of(Path(shelf.url.removeprefix("sqlite:///")))
 
@@ -175,7 +181,7 @@ def test_a_newer_ledger_is_refused_with_a_clear_word_and_not_touched(shelf: Shel
         connection.execute("insert into schema_version values (99, 'tomorrow')")
         connection.commit()
     before = _schema_of(path)
-    with pytest.raises(LedgerTooNew, match=r"schema version 99, this release knows up to 2.*use the release"):
+    with pytest.raises(LedgerTooNew, match=r"schema version 99, this release knows up to 3.*use the release"):
         Ledger(shelf.url)
     assert _schema_of(path) == before
 
