@@ -143,10 +143,8 @@ def _against_weekly(found: Hindsight, bound: float) -> str:
 def _against_trainings(found: Hindsight, holds: bool) -> str:
     mine, weekly = found.policies["platform"].trainings, found.policies["weekly"].trainings
     most = ALLOWED_SHARE_OF_TRAININGS * weekly
-    return (
-        f"It trained {mine} times, weekly retraining {weekly} times: {'at most' if holds else 'more than'} a quarter"
-        + ("." if holds else f", {mine - most:g} more than {most:g}.")
-    )
+    said = f"Its trainings are {mine}, those of weekly retraining {weekly}: "
+    return said + ("at most a quarter." if holds else f"more than a quarter, {mine - most:g} more than {most:g}.")
 
 
 def _general_facts(found: Hindsight) -> list[str]:
@@ -174,11 +172,20 @@ def _why(found: Hindsight) -> list[str]:
     """What stands beside a rule that does not hold: who served, what became of the trainings, where it was lost."""
     changes = [monday for monday in found.mondays if monday.new_champion]
     served = f"Version {found.mondays[0].version} served from {found.mondays[0].as_of} on"
+    if not changes:
+        served = f"Only version {found.mondays[0].version} served; as long as one does, it is never retraining"
     served += "".join(f", version {monday.version} from {monday.as_of} on" for monday in changes)
     champions = len({monday.version for monday in found.mondays})
     refused = found.policies["platform"].trainings - champions - found.retired
-    became = f"Of {found.policies['platform'].trainings} trainings, {champions} served, {found.retired} were retired"
+    became = (
+        f"Of its trainings ({found.policies['platform'].trainings}), {champions} served, {found.retired} were retired"
+    )
     facts = [f"{served}.", f"{became} after their trial" + (f", {refused} did neither." if refused > 0 else ".")]
+    if ALLOWED_SHARE_OF_TRAININGS * found.policies["weekly"].trainings < 2:
+        facts.append(
+            f"A quarter of {found.policies['weekly'].trainings} trainings is less than two: who keeps within it cannot "
+            "retrain, and so cannot beat never retraining."
+        )
     facts += [_where_lost(found, policy) for policy in ("never", "weekly") if found.differences[policy].value > 0]
     return facts
 

@@ -329,7 +329,7 @@ def test_the_platform_is_as_wanted_when_all_three_rules_hold() -> None:
     said = " ".join(found.sentences)
     assert "beats never retraining: 0.20900 against 0.30000, -0.09100" in said
     assert "is within a tenth of the way" in said and "0.00100 below the bound of 0.21000" in said
-    assert "trained 2 times, weekly retraining 10 times: at most a quarter" in said
+    assert "trainings are 2, those of weekly retraining 10: at most a quarter" in said
     assert found.facts == (
         "It came 91% of the way from never retraining to weekly retraining.",
         "It came 46% of the way from never retraining to best in hindsight.",
@@ -343,7 +343,7 @@ def test_a_rule_that_does_not_hold_is_said_with_by_how_much_and_the_facts_beside
     assert "is not within a tenth" in said and "0.04000 above the bound of 0.21000" in said
     assert "more than a quarter, 1.5 more than 2.5" in said
     assert f"Version 1 served from {M[0]} on, version 2 from {M[2]} on." in said
-    assert "Of 4 trainings, 2 served, 1 were retired after their trial, 1 did neither." in said
+    assert "Of its trainings (4), 2 served, 1 were retired after their trial, 1 did neither." in said
     assert "worse than weekly retraining on 4 of 4 Mondays; 75% of what it lost there" in said
     assert f"{M[1]} (0.2500 against 0.2000, drifted)" in said
 
@@ -356,6 +356,15 @@ def test_weekly_retraining_may_itself_be_worse_than_never() -> None:
     assert "does not beat never retraining: both 0.20000" in said
     assert "Weekly retraining is itself no better than never retraining, by 0.10000" in said
     assert found.closeness("weekly") is None and found.closeness("best") == 0
+
+
+def test_too_few_mondays_to_retrain_within_a_quarter_are_said() -> None:
+    found = a_hindsight(platform=0.20, never=0.20, weekly=0.19, trainings=1)
+    few = {**found.policies, "weekly": PolicyResult("weekly", 0.19, 0.7, 7)}
+    mondays = tuple(replace(monday, version=1, new_champion=False) for monday in found.mondays)
+    said = " ".join(conclude(replace(found, policies=few, mondays=mondays, retired=0)).facts)
+    assert "Only version 1 served; as long as one does, it is never retraining." in said
+    assert "A quarter of 7 trainings is less than two" in said
 
 
 def test_what_was_left_out_could_not_be_trained_or_has_changed_is_said() -> None:
@@ -389,7 +398,7 @@ def test_the_command_shows_the_policies_the_mondays_and_the_words(
 ) -> None:
     code, said, complained = invoke("hindsight")
     assert code == 0, complained
-    for words in ("never retraining", "best in hindsight", str(M[6]), "v2", "drifted", "It trained 2 times"):
+    for words in ("never retraining", "best in hindsight", str(M[6]), "v2", "drifted", "Its trainings are 2"):
         assert words in said
     assert (command.home / "hindsight" / "returning_shopper.png").read_bytes().startswith(b"\x89PNG")
     code, said, _ = invoke("hindsight", "returning_shopper", "--json")
