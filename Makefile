@@ -12,7 +12,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 export PYTHONPATH :=
 
-.PHONY: help demo ui test bench lock lint types clean
+.PHONY: help demo ui live test bench lock lint types clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -33,6 +33,10 @@ demo: $(STAMP)  ## land the year 2017, materialise the whole graph, print what w
 ui: $(STAMP)  ## open Dagster at http://127.0.0.1:3000 over the same instance
 	@$(BIN)/mlp ui
 
+live: $(STAMP)  ## replay the year with every sensor on (SPEED=seconds a day or max, HEADLESS=1, FROM=, UNTIL=)
+	@ML_PLATFORM_HOME=$${ML_PLATFORM_HOME:-$(CURDIR)/.home-live} $(BIN)/mlp live --speed $(or $(SPEED),3) \
+	  $(if $(HEADLESS),--headless) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL))
+
 test: $(STAMP) lint types  ## every check and every test
 	@$(BIN)/python -m pytest
 
@@ -51,4 +55,4 @@ lock:  ## resolve pyproject.toml into requirements.lock (needs the environment o
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
 
 clean:  ## remove the environment and everything the demo made
-	@rm -rf $(VENV) .home
+	@rm -rf $(VENV) .home .home-live

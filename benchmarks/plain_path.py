@@ -6,7 +6,6 @@ The measure against which orchestration is taxed. `python -m benchmarks.plain_pa
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -26,6 +25,14 @@ from ml_platform.lake import PartitionedTable
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loading import create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES
+from ml_platform.monitoring.plots import drift_markdown
+from ml_platform.monitoring.weekly import (
+    matured_monday,
+    measure_drift,
+    measure_performance,
+    publish_drift,
+    publish_performance,
+)
 from ml_platform.predictions import Scorer, contract, population_table, predict
 from ml_platform.registry import promotion
 from ml_platform.registry.bundles import open_bundle
@@ -77,12 +84,20 @@ def _load(warehouse: DuckDBWarehouse, landing: LandingFolder, landed: date) -> N
 
 
 def _dbt_build(warehouse: DuckDBWarehouse, folders: list[str], days: dict[str, date]) -> None:
-    """One `dbt build` of the folders' models and their tests, as the shell calls it."""
+    """One `dbt build` of the folders' models and their tests in this process, as the shell calls it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    os.environ |= {"DBT_DUCKDB_PATH": str(warehouse.path), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     variables = json.dumps({name: day.isoformat() for name, day in days.items()})
-    command = [str(Path(sys.executable).with_name("dbt")), "build", "--select", *folders, "--vars", variables]
-    environ = {**os.environ, "DBT_DUCKDB_PATH": str(warehouse.path), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    project = str(REPOSITORY / "dbt_project")
+    command = ["build", "--exclude-resource-type", "unit_test", "--select", *folders, "--vars", variables]
     with warehouse.lock("dbt build"), tempfile.TemporaryDirectory() as target:
-        subprocess.run([*command, "--target-path", target], cwd=REPOSITORY / "dbt_project", env=environ, check=True)
+        places = ["--project-dir", project, "--profiles-dir", project, "--target-path", target, "--log-path", target]
+        done = dbtRunner().invoke([*command, *places])
+        DuckDBConnectionManager.close_all_connections()
+    if not done.success:
+        raise SystemExit(f"dbt failed: {done.exception or done.result}")
 
 
 def _publish(warehouse: DuckDBWarehouse, store: FeatureStore, newest: date) -> None:
@@ -141,6 +156,27 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
         raise SystemExit(f"predictions of {spec.name} break their contract")
     table = PartitionedTable(settings.lake / "predictions", spec.name)
     table.publish(table.stage(cutoff.isoformat(), predictions, {"champion": str(version.version)}))
+    _monitor(spec, Scorer(version.version, bundle), predictions, cutoff, settings, warehouse, store)
+
+
+def _monitor(
+    spec: ModelSpec,
+    champion: Scorer,
+    predictions: pl.DataFrame,
+    monday: date,
+    settings: Settings,
+    warehouse: DuckDBWarehouse,
+    store: FeatureStore,
+) -> None:
+    """drift and performance of the newest Monday; nobody predicted the one that has matured."""
+    found = measure_drift(spec, champion, store, predictions, monday, FEATURE_TABLES)
+    publish_drift(PartitionedTable(settings.lake / "drift", spec.name), found.report, found.record)
+    drift_markdown(found.report, champion.bundle.reference(), found.current)
+    with warehouse.session(f"matured labels of {spec.name}") as session:
+        asked = {"as_ofs": [matured_monday(spec, monday)], "cutoff": monday}
+        labels = session.read(spec.label.sql.read_text(), asked)
+    frame, _, record = measure_performance(spec, None, labels, None, monday)
+    publish_performance(PartitionedTable(settings.lake / "performance", spec.name), frame, record)
 
 
 def _promote(spec: ModelSpec, book: Ledger, version: int) -> bool:

@@ -12,6 +12,7 @@ from ml_platform.training.spec import (
     ModelSpec,
     NoSliceWorse,
     Reproducible,
+    Retraining,
     Slice,
     TemporalSplit,
     Trainer,
@@ -51,6 +52,8 @@ SPEC = ModelSpec(
         *(f"household:{column}" for column in HOUSEHOLD),
     ),
     split=TemporalSplit(first=date(2017, 3, 27), train_mondays=7, train_every_weeks=3),
+    # Each Monday is a hundred thousand rows: two of them already teach what lasts.
+    retraining=Retraining(first_train_mondays=2),
     # Households recur, so the stop Monday flatters a model that learns them by heart: broad leaves and few rounds.
     trainer=Trainer(
         kind="xgboost",

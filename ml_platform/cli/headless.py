@@ -8,6 +8,7 @@ whose process was killed: it is failed, its pool slots are freed, and the sensor
 import fcntl
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from ml_platform.cli.instance import UNFINISHED, WAREHOUSE_POOL, dagster_environ
 from ml_platform.errors import PlatformError
 from ml_platform.settings import REPOSITORY, Settings
 
+HEADLESS = "headless.yaml"
 TICK_SECONDS = 1
 MOST_ROUNDS = 40
 NOT_HERE = ("concurrency", "run_monitoring", "run_retries", "sensors")
@@ -67,7 +69,8 @@ class HeadlessDaemon:
         known = before
         for _ in range(MOST_ROUNDS):
             time.sleep(TICK_SECONDS + 0.01)  # a sensor ticks at most once a second
-            failures = [error for error in execute_sensor_iteration(self._workspace, self._log, None, None) if error]
+            ticks = execute_sensor_iteration(self._workspace, self._log, None, None, debug_crash_flags=_crash_flags())
+            failures = [error for error in ticks if error]
             if failures:
                 raise SensorsFailed(str(failures[0])[-2000:], next_step="mend the sensor; nothing is lost meanwhile")
             now = self.instance.get_runs_count()
@@ -78,6 +81,14 @@ class HeadlessDaemon:
             f"{known - before} runs in {MOST_ROUNDS} rounds, and still more are asked for",
             next_step="look at the newest runs' tag ml_platform/cause in `mlp ui`",
         )
+
+
+def _crash_flags() -> dict[str, dict[str, int]] | None:
+    """Dagster's own points at which a daemon can be killed, as `ML_PLATFORM_KILL_AT=sensor.<name>.<point>` (see
+    `ml_platform.killpoints`)."""
+    kind, _, place = os.environ.get("ML_PLATFORM_KILL_AT", "").partition(".")
+    sensor, _, point = place.partition(".")
+    return {sensor: {point: signal.SIGKILL}} if kind == "sensor" else None
 
 
 @contextmanager
@@ -101,7 +112,7 @@ def _config(home: Path) -> Path:
     """The repository's dagster.yaml, with runs that stay in this process."""
     stated = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     kept = {name: value for name, value in stated.items() if name not in NOT_HERE}
-    path = home / "headless.yaml"
+    path = home / HEADLESS
     path.write_text(yaml.safe_dump(kept | IN_THIS_PROCESS))
     return path
 

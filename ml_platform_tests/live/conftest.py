@@ -1,0 +1,27 @@
+"""A replayed home: `mlp live` without server and view, as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def mlp(home: Path, *arguments: str, households: int = 200, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the console command in a home of its own."""
+    given = {"ML_PLATFORM_HOME": str(home), "ML_PLATFORM_HOUSEHOLDS": str(households), **environment}
+    command = [str(Path(sys.executable).with_name("mlp")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | given, timeout=900)
+
+
+def live(home: Path, *arguments: str, households: int = 200, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`mlp live --headless`, as fast as it goes."""
+    return mlp(home, "live", "--headless", "--speed", "max", *arguments, households=households, **environment)
+
+
+def told(home: Path, *arguments: str) -> list[dict[str, Any]]:
+    """What a command prints as JSON."""
+    done = mlp(home, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
