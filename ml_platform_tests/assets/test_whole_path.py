@@ -168,12 +168,14 @@ def spec(tmp_path: Path) -> ModelSpec:
     return module.SPEC
 
 
-def test_the_declared_model_becomes_a_life_cycle_of_five_assets(spec: ModelSpec) -> None:
+def test_the_declared_model_becomes_a_life_cycle_of_seven_assets(spec: ModelSpec) -> None:
     from assets.lifecycle import build_lifecycle
 
     keys = {asset.key.to_user_string() for asset in build_lifecycle(spec)}
     stages = ("training_set", "candidate", "evaluation", "champion")
-    assert keys == {"predictions/heavy_redemption", *(f"models/heavy_redemption/{stage}" for stage in stages)}
+    watched = (f"monitoring/heavy_redemption/{stage}" for stage in ("drift", "performance"))
+    made = (f"models/heavy_redemption/{stage}" for stage in stages)
+    assert keys == {"predictions/heavy_redemption", *made, *watched}
 
 
 def test_the_declared_model_is_trained_and_judged(spec: ModelSpec, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ A slice of households is too small for every gate, so a person lets the first ve
 """
 
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_nothing_is_trained_without_a_cause_and_newer_matured_labels(home: Path)
     for name, spec in MODELS.items():
         cutoffs = [date.fromisoformat(each["as_of"]) for each in trained if each["model"] == name]
         assert cutoffs == sorted(cutoffs)
-        for earlier, later in zip(cutoffs, cutoffs[1:]):
+        for earlier, later in pairwise(cutoffs):
             assert later - earlier >= spec.retraining.new_mondays * WEEK
     assert all(each["cause"].split(":")[0] in ("first", "drift", "decay", "age") for each in trained)
 
