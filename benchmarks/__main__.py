@@ -26,6 +26,7 @@ MEASURES = {
     "features": "benchmarks.feature_models",
     "orchestration": "benchmarks.orchestration",
     "drift": "benchmarks.drift",
+    "sensor_tick": "benchmarks.sensor_tick",
 }
 
 

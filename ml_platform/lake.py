@@ -144,6 +144,11 @@ class PartitionedTable:
         folder = self.folder / "published"
         return sorted(path.stem for path in folder.glob("*.json")) if folder.exists() else []
 
+    def marks(self) -> list[tuple[str, float]]:
+        """A mark of each published partition, sorted; they change when what is published does. Opens no file."""
+        folder = self.folder / "published"
+        return sorted((path.stem, path.stat().st_mtime) for path in folder.glob("*.json")) if folder.exists() else []
+
     def read(self, partition: str, *, verify: bool = False) -> pl.DataFrame:
         """The published rows. The file's size is always compared with the pointer; `verify` compares its digest too.
         Raises PartitionMissing or LakeCorruption."""

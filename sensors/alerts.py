@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -32,7 +32,11 @@ from sensors.retraining import training_of
 
 if TYPE_CHECKING:
     from ml_platform.monitoring.retraining import Training
+    from ml_platform.registry.ledger import Ledger
 
+_known: dict[str, Any] = {}
+"""What this process found in which state of the record, so that a tick in the same state is cheap; forgetting it costs
+time only."""
 UNREADABLE = "unreadable"  # the source of what could not be observed
 
 
@@ -59,8 +63,12 @@ def alerts(
         except Exception as error:  # whatever stands in the way of one source, the others go on
             unreadable.append(_unreadable(source, f"{type(error).__name__}: {error}", at))
     try:
-        changed += book.tell_all(_in_time(_events(ledger), at), at)
-        for said in look_at_aliases(ledger.open(), MODELS, tracking, memory, at):
+        entries = ledger.open()
+        told = (settings, entries.size())
+        if _known.get("told") != told:
+            changed += book.tell_all(_in_time(_events(entries), at), at)
+            _known["told"] = told
+        for said in look_at_aliases(entries, MODELS, tracking, memory, at):
             if isinstance(said, Memory):
                 memory = said
             else:
@@ -118,7 +126,9 @@ def _sources(
 
     @cache
     def training(model: str) -> "Training":
-        return training_of(MODELS[model], lake, ledger)
+        kinds = ("drift", "performance")
+        state = (settings, clock.today(), ledger.open().size(), *(lake.table(kind, model).marks() for kind in kinds))
+        return _unless_same(f"training of {model}", state, lambda: training_of(MODELS[model], lake, ledger))
 
     def nothing_to_learn(model: str) -> bool:
         try:
@@ -140,8 +150,15 @@ def _sources(
     }
 
 
-def _events(ledger: LedgerResource) -> list[Condition]:
-    book = ledger.open()
+def _unless_same(name: str, state: tuple[object, ...], find: "Callable[[], Training]") -> "Training":
+    """What was found in this very state, which costs a comparison; else found anew."""
+    known = _known.get(name)
+    if known is None or known[0] != state:
+        known = _known[name] = (state, find())
+    return known[1]
+
+
+def _events(book: "Ledger") -> list[Condition]:
     return [event for spec in MODELS.values() for event in ledger_events(book, spec)]
 
 

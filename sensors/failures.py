@@ -37,7 +37,8 @@ class Failure:
 
 
 _failures: dict[str, Failure] = {}
-"""What is known of failed runs, by id: a run that is over does not change."""
+_successes: dict[str, dg.RunRecord] = {}
+"""What is known of finished runs, by id: they do not change, but that a failed one is told of its retry."""
 
 
 def failed_runs(instance: dg.DagsterInstance, graph: "AssetGraph") -> list[Condition]:
@@ -56,8 +57,10 @@ def failed_runs(instance: dg.DagsterInstance, graph: "AssetGraph") -> list[Condi
             thing = _thing(run)
             _, times = broken.get(thing, (record, 0))
             broken[thing] = (record, times + 1)  # the oldest tells since when
-    for known in list(_failures.keys() - {record.dagster_run.run_id for record in records}):
-        del _failures[known]
+    seen = {record.dagster_run.run_id for record in records}
+    for cache in (_failures, _successes):
+        for run_id in list(cache.keys() - seen):
+            del cache[run_id]
     newest = {_thing(r.dagster_run): r for r in reversed(records) if not r.dagster_run.is_success}
     return [
         _of_run(instance, graph, thing, newest[thing], first, times) for thing, (first, times) in sorted(broken.items())
@@ -108,7 +111,15 @@ def _since_oldest_failure(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
         return []
     recent = instance.get_run_ids(over, limit=LOOK_BACK_RUNS)
     deep = max((place for place, run_id in enumerate(recent, start=1) if run_id in failures), default=0)
-    return list(instance.get_run_records(over, limit=deep)) if deep else []
+    news = [run_id for run_id in recent[:deep] if run_id not in _successes]
+    read = (
+        {each.dagster_run.run_id: each for each in instance.get_run_records(dg.RunsFilter(run_ids=news))}
+        if news
+        else {}
+    )
+    _successes.update({run_id: each for run_id, each in read.items() if each.dagster_run.is_success})
+    known = {**_successes, **read}
+    return [known[run_id] for run_id in recent[:deep] if run_id in known]
 
 
 def _thing(run: dg.DagsterRun, most_names: int | None = None) -> str:

@@ -1,9 +1,10 @@
 """A home of its own with a real ledger and lake, a real Dagster instance on SQLite, and sensors ticked one by one."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ml_platform.settings import Settings
 from resources import LakeResource, LandingResource, LedgerResource, TrackingResource
 
 MONDAY = date(2017, 9, 4)
+NOW = datetime(2017, 9, 1, 12, tzinfo=UTC)
+NO_LOOK = '{"format_version": 1, "aliases": {}, "ticks_to_look": 1000}'  # at MLflow, whose import takes seconds
 ELSEWHERE = (
     "ML_PLATFORM_ALERTS_URL", "ML_PLATFORM_LEDGER_URL", "ML_PLATFORM_PROFILE", "ML_PLATFORM_SLACK_URL",
     "ML_PLATFORM_PAGERDUTY_KEY", "ML_PLATFORM_UI_URL", "ML_PLATFORM_HOUSEHOLDS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME",
@@ -32,7 +35,7 @@ class House:
 
     settings: Settings
     instance: dg.DagsterInstance
-    cursor: str | None = None
+    cursor: str | None = field(default_factory=lambda: NO_LOOK)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -83,6 +86,13 @@ class House:
     def told(self) -> list[tuple[str, str]]:
         """(event, title) of every message that is no digest."""
         return [(each["event"], each["alert"]["title"]) for each in self.lines() if "alert" in each]
+
+    def loaded(self, table: str, day: date) -> None:
+        """The note of a load: the table is there through `day`, landings and events."""
+        note = {"format_version": 1, "table": table, "landed_on": day.isoformat(), "event": day.isoformat()}
+        path = self.settings.lake / "loaded" / f"{table}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(note))
 
     def version(self, model: str, name: str, cutoff: date = MONDAY, **gates: bool) -> ModelVersion:
         """A version with a verdict against the present champion that passes every gate but those given as False."""
