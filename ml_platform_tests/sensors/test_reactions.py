@@ -18,6 +18,7 @@ from assets.models import MODELS
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, WEEK_BEFORE, when_inputs_are_new
 from assets.raw import RAW_ASSETS
 from ml_platform.calendar import DAY, WEEK
+from ml_platform.definitions import defs
 from ml_platform.lake import PartitionedTable
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.monitoring import succession
@@ -28,7 +29,6 @@ from ml_platform.registry.records import ModelVersion
 from ml_platform.training.spec import Label, Retraining, TemporalSplit, Trial
 from ml_platform_tests.evaluation.conftest import a_spec
 from ml_platform_tests.sensors.conftest import MONDAY, NOW, House
-from resources import build_resources
 from sensors import landing, promotion, retraining
 from sensors.common import REACTION
 
@@ -55,23 +55,23 @@ def lands(house: House, last: date) -> None:
         day += DAY
 
 
-def look(house: House, sensor: dg.SensorDefinition, repository: Any) -> list[Any]:
+def look(house: House, sensor: dg.SensorDefinition, repository: Any) -> Any:
+    """One tick, as the daemon evaluates it: a request and a word why there is none exclude each other."""
     with house.context(repository, sensor) as context:
-        said: Any = sensor(context)
-        return list(said) if hasattr(said, "__next__") else [said]
+        return sensor.evaluate_tick(context)
 
 
-def requests(said: list[Any]) -> list[dg.RunRequest]:
-    return [each for each in said if isinstance(each, dg.RunRequest)]
+def requests(said: Any) -> list[dg.RunRequest]:
+    return list(said.run_requests)
 
 
-def reasons(said: list[Any]) -> str:
-    return " ".join(each.skip_message or "" for each in said if isinstance(each, dg.SkipReason))
+def reasons(said: Any) -> str:
+    return said.skip_message or ""
 
 
 @pytest.fixture(scope="module")
 def repository() -> Any:
-    return dg.Definitions(assets=RAW_ASSETS, resources=build_resources()).get_repository_def()
+    return defs.get_repository_def()
 
 
 def run_of(house: House, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
