@@ -1,5 +1,6 @@
 """The sensor `alerts`, tick by tick on a real instance: each thing is told once, and nothing silences the rest."""
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 
 from assets.models import MODELS
 from ml_platform.alerts.records import Condition
 from ml_platform.calendar import DAY
+from ml_platform.lake import PartitionedTable
 from ml_platform.monitoring.retraining import Training
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.promotion import rollback
@@ -22,7 +25,7 @@ from ml_platform.tracking.projection import Projection
 from ml_platform_tests.alerts.conftest import SIGKILLED, exit_code, start_process
 from ml_platform_tests.sensors.conftest import MONDAY, NO_LOOK, NOW, House
 from sensors.alerts import awake
-from sensors.conditions import held_trainings
+from sensors.conditions import JUDGED, held_trainings
 from sensors.events import Memory, look_at_aliases
 from sensors.failures import failing_sensors
 
@@ -383,3 +386,25 @@ def test_a_tick_imports_no_mlflow_unless_a_look_is_due(house: House) -> None:
     for left in (1, 0):
         (memory,) = look_at_aliases(house.ledger, MODELS, Never(), memory, NOW)  # type: ignore[arg-type,assignment]
         assert memory.ticks_to_look == left and memory.trouble == ""
+
+
+def test_the_real_graph_has_what_is_said_of_its_models_and_a_quiet_home_has_no_alert(house: House) -> None:
+    from ml_platform.definitions import defs
+
+    repository = defs.get_repository_def()
+    assert set(JUDGED) <= set(repository.asset_graph.asset_check_keys)
+    assert house.tick(repository) == "0 opened, 0 resolved, 0 told; 0 sent, 0 wait"
+
+
+def test_a_monday_measured_since_the_last_tick_is_seen_by_the_next(house: House, repository: Any) -> None:
+    """What a tick remembers of an unchanged record is forgotten when the record changes."""
+    house.promote(house.version(MODEL, "one", MONDAY - 7 * DAY))
+    house.tick(repository)
+    assert house.alerts("drift") == []
+    table = PartitionedTable(house.settings.lake / "drift", MODEL)
+    for verdict, held in (("drifted", "nothing to learn"), ("data_bug", None), ("drifted", "nothing to learn")):
+        record = {"as_of": MONDAY, "verdict": verdict, "cause": "score PSI 0.4", "version": 1, "figures": {}}
+        stated = {"record": json.dumps(record, default=str)}
+        table.publish(table.stage(MONDAY.isoformat(), pl.DataFrame({"x": [1]}), stated))
+        house.tick(repository)
+        assert [each.found.split(":")[0] for each in house.alerts("drift", "open")] == ([held] if held else [])

@@ -55,6 +55,17 @@ def test_an_alias_moved_or_removed_by_hand_is_put_back(tracking: Tracking, shelf
     assert champion(tracking) == "two"
 
 
+def test_looking_at_an_alias_says_where_it_stands_and_changes_nothing(tracking: Tracking, shelf: Shelf) -> None:
+    assert tracking.alias(MODEL) is None
+    assert list(tracking.client.search_registered_models()) == []
+    shelf.reign("one", "two")
+    tracking.project(shelf.ledger, MODEL)
+    tracking.client.set_registered_model_alias(MODEL, ALIAS, "1")
+    assert (tracking.alias(MODEL), tracking.alias(MODEL)) == ("1", "1")
+    tracking.client.delete_registered_model_alias(MODEL, ALIAS)
+    assert tracking.alias(MODEL) is None
+
+
 def test_an_alias_without_a_champion_in_the_ledger_is_removed(tracking: Tracking, shelf: Shelf) -> None:
     shelf.version("one")
     tracking.project(shelf.ledger, MODEL)
