@@ -10,6 +10,7 @@ migration, and its highest number is the version of what is kept.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -150,9 +151,23 @@ def _apply(connection: sa.Connection, migrations: Sequence[Migration], versions:
 def _open_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, so that they hold DDL too
     connection.execute(f"pragma busy_timeout = {BUSY_WAIT_MILLISECONDS}")
-    connection.execute("pragma journal_mode = wal")
+    _use_wal(connection)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
+
+
+def _use_wal(connection: Any) -> None:
+    """Where another process is just making the switch, SQLite refuses at once, whatever the busy wait: ask again."""
+    patience = time.monotonic() + BUSY_WAIT_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
