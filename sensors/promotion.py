@@ -20,7 +20,7 @@ def promotion(
     context: dg.SensorEvaluationContext, lake: LakeResource, ledger: LedgerResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """One decision for each state of the record: a new verdict, a newly matured Monday, another champion."""
-    said = []
+    said, asked_for = [], 0
     for spec in MODELS.values():
         state = _state(spec, lake, ledger)
         if state is None:
@@ -29,10 +29,12 @@ def promotion(
         name = f"decide {spec.name} {state}"
         asked = request(context.instance, name, [model_key(spec, "champion")], cause=state)
         if isinstance(asked, dg.RunRequest):
+            asked_for += 1
             yield asked
         else:
             said.append(str(asked.skip_message))
-    yield dg.SkipReason("; ".join(said))
+    if not asked_for:
+        yield dg.SkipReason("; ".join(said))
 
 
 def _state(spec: ModelSpec, lake: LakeResource, ledger: LedgerResource) -> str | None:

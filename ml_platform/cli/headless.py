@@ -10,15 +10,18 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 from dagster import DagsterInstance, RunsFilter
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.sensor import execute_sensor_iteration
+from dagster_shared.error import SerializableErrorInfo
 
 from ml_platform.cli.instance import UNFINISHED, WAREHOUSE_POOL, dagster_environment, prepare_home
 from ml_platform.errors import PlatformError
@@ -65,22 +68,33 @@ class HeadlessDaemon:
 
         Raises SensorsFailed, and NeverSettles after MOST_ROUNDS rounds.
         """
-        before = self.instance.get_runs_count()
-        known = before
+        before = known = self.instance.get_runs_count()
         for _ in range(MOST_ROUNDS):
             time.sleep(TICK_SECONDS + 0.01)  # a sensor ticks at most once a second
             ticks = execute_sensor_iteration(self._workspace, self._log, None, None, debug_crash_flags=_crash_flags())
-            failures = [error for error in ticks if error]
-            if failures:
-                raise SensorsFailed(str(failures[0])[-2000:], next_step="mend the sensor; nothing is lost meanwhile")
+            self._demand_sound(ticks)
+            filling = self._fill()
             now = self.instance.get_runs_count()
-            if now == known:
+            if now == known and not filling:
                 return now - before
             known = now
         raise NeverSettles(
             f"{known - before} runs in {MOST_ROUNDS} rounds, and still more are asked for",
             next_step="look at the newest runs' tag ml_platform/cause in `mlp ui`",
         )
+
+    def _fill(self) -> bool:
+        """Goes on with backfills: what a sensor asks for of many partitions at once. Returns whether there was one."""
+        if not self.instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
+            return False
+        self._demand_sound(execute_backfill_iteration(self._workspace, self._log))
+        return True
+
+    @staticmethod
+    def _demand_sound(errors: Iterable[SerializableErrorInfo | None]) -> None:
+        failures = [error for error in errors if error]
+        if failures:
+            raise SensorsFailed(str(failures[0])[-2000:], next_step="mend the sensor; nothing is lost meanwhile")
 
 
 def _crash_flags() -> dict[str, dict[str, int]] | None:
