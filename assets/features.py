@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.automation import when_inputs_are_new
 from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.freshness import BY_WEEK
-from assets.partitions import AS_OF_MONDAYS, ONE_RUN, when_inputs_are_new
+from assets.partitions import AS_OF_MONDAYS, ONE_RUN
 from ml_platform.calendar import mondays, parse_monday
 from ml_platform.contracts import Column, FeatureTable
 from resources import LakeResource, WarehouseResource

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.automation import when_inputs_are_new
 from assets.common import feature_key, monitoring_key, predictions_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
-from assets.partitions import AS_OF_MONDAYS, WEEK_BEFORE, when_inputs_are_new
+from assets.partitions import AS_OF_MONDAYS, WEEK_BEFORE
 from ml_platform.calendar import parse_monday
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource, WarehouseResource

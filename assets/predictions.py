@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.automation import OfThisMonday, when_inputs_are_new
 from assets.common import feature_key, model_key, predictions_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
-from assets.partitions import AS_OF_MONDAYS, when_inputs_are_new
+from assets.partitions import AS_OF_MONDAYS
 from ml_platform.calendar import parse_monday
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource
@@ -26,8 +27,9 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
         description=f"Weekly scores by the champion. {spec.description}",
         deps=[model_key(spec, "champion"), *(feature_key(table) for table in spec.tables)],
         partitions_def=AS_OF_MONDAYS,
-        # A new champion speaks from the next Monday on: what was predicted stays as it was made.
-        automation_condition=when_inputs_are_new(ignore=dg.AssetSelection.assets(model_key(spec, "champion"))),
+        # What was predicted stays as it was made: a new champion's first Monday is the present one.
+        automation_condition=when_inputs_are_new(ignore=dg.AssetSelection.assets(model_key(spec, "champion")))
+        & OfThisMonday(),
         check_specs=[dg.AssetCheckSpec("contract", asset=key, blocking=True, description="What a prediction promises")],
         **shown(spec, "predictions", {"polars", "parquet"}),
     )

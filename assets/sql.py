@@ -12,8 +12,9 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
+from assets.automation import when_inputs_are_new
 from assets.freshness import BY_DAY, BY_WEEK
-from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE, when_inputs_are_new
+from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
 from ml_platform.lineage import Relation, column_lineage
 from ml_platform.warehouse.base import Session, quote

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from assets.automation import when_inputs_are_new
 from assets.models import MODELS
-from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, WEEK_BEFORE, when_inputs_are_new
+from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, WEEK_BEFORE
 from assets.raw import RAW_ASSETS
 from ml_platform.calendar import DAY, WEEK
 from ml_platform.definitions import defs
