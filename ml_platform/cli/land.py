@@ -19,8 +19,12 @@ def land_until(until: str, since: str | None, as_json: bool) -> None:
     output.show_rows(summary(landed), title=f"Landed until {until}", as_json=as_json)
 
 
-def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
-    """Lands from `since` (the first day not landed when None) to `until`. Raises NotADay and LandingConflict."""
+def land(until: str, since: str | None, progress_on: Console, *, moves_clock: bool = True) -> list[Delivery]:
+    """Lands from `since` (the first day not landed when None) to `until`, and moves the clock to the day after.
+
+    What is replayed is the past: its "today" is the day after the last file, not the wall clock's. Raises NotADay and
+    LandingConflict.
+    """
     from ml_platform.landing.replay import ReplayRates, replay
 
     settings, last = Settings.from_env(), parse_day(until)
@@ -35,8 +39,6 @@ def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
         if since:
             raise NotADay(f"{first} is after {last}", where="--from", next_step="give a day on or before --until")
         return []
-    # What is replayed is the past: its "today" is the day after the last file, not the wall clock's.
-    moves = not clock.replayed or clock.today() <= last
     bar = Progress(
         TextColumn("landing {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
         console=progress_on, transient=True,
@@ -50,7 +52,7 @@ def land(until: str, since: str | None, progress_on: Console) -> list[Delivery]:
         landed = replay(
             folder, last, since=first, rates=ReplayRates.from_env(), households=settings.households, progress=advance
         )
-    if moves:
+    if moves_clock and (not clock.replayed or clock.today() <= last):
         clock.move_to(last + DAY)
     return landed
 

@@ -24,6 +24,8 @@ from ml_platform.cli.ui import HOST, command, port_is_free
 from ml_platform.clock import Clock
 from ml_platform.errors import ConfigurationError, PlatformError
 from ml_platform.landing.files import LandingFolder
+from ml_platform.landing.loaded import read_loaded
+from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.settings import REPOSITORY, Settings
 
 DEFAULT_SECONDS_A_DAY = 3.0
@@ -75,8 +77,10 @@ def _headless(settings: Settings, jump: date | None, last: date) -> None:
     with output.own_terminal() as terminal, headless_daemon(settings) as daemon:
         for day in _steps(settings, jump, last, weekly=True):
             began = time.monotonic()
-            land(day.isoformat(), None, Console(quiet=True))
-            runs = daemon.settle()
+            land(day.isoformat(), None, Console(quiet=True), moves_clock=False)
+            runs = daemon.settle()  # loaded while it was landing, as a daemon does; then it is Monday
+            _follow(settings, day)
+            runs += daemon.settle()
             terminal.print(f"{day + DAY}  {runs} runs, {time.monotonic() - began:.0f} s  {_standing(settings)}")
 
 
@@ -88,13 +92,14 @@ def _watched(settings: Settings, seconds: float, jump: date | None, last: date, 
         terminal.print(f"Dagster is at http://{HOST}:{port}; end with Ctrl-C, go on later with the same command")
         with Live(view(settings), console=terminal, refresh_per_second=2) as screen:
             for day in _steps(settings, jump, last, weekly=False):
-                land(day.isoformat(), None, Console(quiet=True))
+                land(day.isoformat(), None, Console(quiet=True), moves_clock=False)
                 deadline = time.monotonic() + seconds
                 while time.monotonic() < deadline:
+                    _follow(settings, day)
                     screen.update(view(settings))
                     time.sleep(0.5)
                 if (day + DAY).weekday() == 0:
-                    for _ in _until_done(instance, day):
+                    for _ in _until_done(settings, instance, day):
                         screen.update(view(settings))
 
 
@@ -112,8 +117,19 @@ def _steps(settings: Settings, jump: date | None, last: date, *, weekly: bool) -
         yield day
 
 
-def _until_done(instance: DagsterInstance, day: date) -> Iterator[None]:
-    """Waits, a look at a time, until the day is loaded and no run is under way for three ticks."""
+def _follow(settings: Settings, day: date) -> None:
+    """Moves the clock to the day after `day`, but no further than a day ahead of what is loaded: a replay that outruns
+    the machine would break every promise of freshness."""
+    clock = Clock(settings.home)
+    loaded = [read_loaded(settings.lake, name) for name, table in RAW_TABLES.items() if table.cadence == "daily"]
+    known = min((each.landed_on for each in loaded if each), default=OPENING_DAY) if all(loaded) else OPENING_DAY
+    to = min(day, known + DAY) + DAY
+    if not clock.replayed or to > clock.today():
+        clock.move_to(to)
+
+
+def _until_done(settings: Settings, instance: DagsterInstance, day: date) -> Iterator[None]:
+    """Waits, a look at a time, until the clock has come to the day after and no run is under way for three ticks."""
     deadline, quiet = time.monotonic() + MONDAY_PATIENCE_SECONDS, 0
     while quiet < 3:
         if time.monotonic() > deadline:
@@ -123,8 +139,10 @@ def _until_done(instance: DagsterInstance, day: date) -> Iterator[None]:
             )
         yield
         time.sleep(LIVE_TICK_SECONDS)
+        _follow(settings, day)
         queued = RunsFilter(statuses=[*UNFINISHED, DagsterRunStatus.QUEUED])
-        quiet = 0 if instance.get_runs_count(queued) else quiet + 1
+        arrived = Clock(settings.home).today() > day
+        quiet = quiet + 1 if arrived and not instance.get_runs_count(queued) else 0
 
 
 @contextmanager
