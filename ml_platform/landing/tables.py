@@ -7,26 +7,37 @@ shops' local date, and beside every row `landed_on`, the business day it became 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-import pyarrow as pa
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from ml_platform.errors import PlatformError
 from ml_platform.monitoring.promises import Promise, Terms
 from ml_platform.warehouse.base import Column
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Cadence = Literal["daily", "weekly", "dated"]
 """daily: a file every day, if need be an empty one; weekly: the Sunday before its Monday; dated: when there is news."""
 Pii = Literal["none", "pseudonym", "personal"]
 
-INSTANT = pa.timestamp("us", tz="UTC")
-SQL_TYPES: Mapping[pa.DataType, str] = {
-    pa.int64(): "bigint",
-    pa.string(): "varchar",
-    pa.bool_(): "boolean",
-    pa.date32(): "date",
-    INSTANT: "timestamp",
+LandedType = Literal["int64", "float64", "string", "bool", "date32", "instant"]
+SQL_TYPES: Mapping[LandedType, str] = {
+    "int64": "bigint",
+    "string": "varchar",
+    "bool": "boolean",
+    "date32": "date",
+    "instant": "timestamp",
 }
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A column of a landed file; `instant` is a timestamp in UTC, to the microsecond."""
+
+    name: str
+    type: LandedType
+    nullable: bool
 
 
 class UnknownTable(PlatformError):
@@ -35,7 +46,7 @@ class UnknownTable(PlatformError):
 
 @dataclass(frozen=True)
 class RawTable:
-    """`schema`: the landed file's columns; a non-nullable field may hold no null.
+    """`landed`: the landed file's columns; one that is not nullable may hold no null.
 
     `key` names a row: once in a file, and again in a later file when a later version replaces it. `fixed` are columns
     that a later version may not change. `instant` is the column of event time, when the table tells of events.
@@ -45,7 +56,7 @@ class RawTable:
     name: str
     description: str
     owner: str
-    schema: pa.Schema
+    landed: tuple[Landed, ...]
     key: tuple[str, ...]
     cadence: Cadence
     instant: str | None = None
@@ -59,6 +70,15 @@ class RawTable:
         """The table in the warehouse."""
         return f"raw.{self.name}"
 
+    @cached_property
+    def schema(self) -> "pa.Schema":
+        """The landed file's columns as Arrow has them."""
+        import pyarrow as pa
+
+        made = {"bool": pa.bool_(), "instant": pa.timestamp("us", tz="UTC")}
+        types = [made.get(column.type) or getattr(pa, column.type)() for column in self.landed]
+        return pa.schema([pa.field(c.name, type_, nullable=c.nullable) for c, type_ in zip(self.landed, types)])
+
     @property
     def promises(self) -> tuple[Promise, ...]:
         """What the owner promises of the asset `raw/<name>`."""
@@ -68,7 +88,7 @@ class RawTable:
     def columns(self) -> tuple[Column, ...]:
         """The warehouse columns, in order, each with the landed column it is made of (`landed_on` comes after them)."""
         columns: list[Column] = []
-        for column in self.schema:
+        for column in self.landed:
             if column.name in self.dollars:
                 columns.append(Column(self.dollars[column.name], "bigint", column.name, "cents"))
             elif column.name == self.instant:
@@ -79,8 +99,12 @@ class RawTable:
         return tuple(columns)
 
 
-def _schema(nullable: tuple[str, ...] = (), **types: pa.DataType) -> pa.Schema:
-    return pa.schema([pa.field(name, type_, nullable=name in nullable) for name, type_ in types.items()])
+def _landed(nullable: tuple[str, ...] = (), **types: LandedType) -> tuple[Landed, ...]:
+    return tuple(Landed(name, type_, name in nullable) for name, type_ in types.items())
+
+
+def _words(names: tuple[str, ...]) -> dict[str, LandedType]:
+    return dict.fromkeys(names, "string")
 
 
 _HOUSEHOLD: Mapping[str, Pii] = {"household_id": "pseudonym"}
@@ -94,11 +118,11 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="products",
             description="The assortment: one row a product, with its place in the hierarchy.",
             owner="team:merchandising",
-            schema=_schema(
+            landed=_landed(
                 ("product_category", "product_type", "package_size"),
-                product_id=pa.int64(),
-                manufacturer_id=pa.int64(),
-                **dict.fromkeys(_PRODUCT_WORDS, pa.string()),
+                product_id="int64",
+                manufacturer_id="int64",
+                **_words(_PRODUCT_WORDS),
             ),
             key=("product_id",),
             cadence="dated",
@@ -107,7 +131,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="demographics",
             description="What a third of the households told about themselves, in bands.",
             owner="team:customer-insight",
-            schema=_schema(_DEMOGRAPHICS, household_id=pa.int64(), **dict.fromkeys(_DEMOGRAPHICS, pa.string())),
+            landed=_landed(_DEMOGRAPHICS, household_id="int64", **_words(_DEMOGRAPHICS)),
             key=("household_id",),
             cadence="dated",
             pii={**_HOUSEHOLD, **dict.fromkeys(_DEMOGRAPHICS, "personal")},
@@ -116,12 +140,12 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="campaigns",
             description="Which household gets which campaign, with its window; known the day before it starts.",
             owner="team:marketing",
-            schema=_schema(
-                campaign_id=pa.int64(),
-                household_id=pa.int64(),
-                campaign_type=pa.string(),
-                start_date=pa.date32(),
-                end_date=pa.date32(),
+            landed=_landed(
+                campaign_id="int64",
+                household_id="int64",
+                campaign_type="string",
+                start_date="date32",
+                end_date="date32",
             ),
             key=("campaign_id", "household_id"),
             cadence="dated",
@@ -131,7 +155,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="coupons",
             description="Which coupon of which campaign is good for which product; lands with its campaign.",
             owner="team:marketing",
-            schema=_schema(coupon_upc=pa.int64(), product_id=pa.int64(), campaign_id=pa.int64()),
+            landed=_landed(coupon_upc="int64", product_id="int64", campaign_id="int64"),
             key=("coupon_upc", "product_id", "campaign_id"),
             cadence="dated",
         ),
@@ -139,12 +163,12 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="promotions",
             description="Where a product stands on display or in the mailer of a store in the week of a Monday.",
             owner="team:merchandising",
-            schema=_schema(
-                product_id=pa.int64(),
-                store_id=pa.int64(),
-                display_location=pa.string(),
-                mailer_location=pa.string(),
-                week_start=pa.date32(),
+            landed=_landed(
+                product_id="int64",
+                store_id="int64",
+                display_location="string",
+                mailer_location="string",
+                week_start="date32",
             ),
             key=("product_id", "store_id", "display_location", "mailer_location", "week_start"),
             cadence="weekly",
@@ -154,7 +178,7 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="coupon_redemptions",
             description="A household redeemed a coupon. The source knows the day only: noon, shop time.",
             owner="team:marketing",
-            schema=_schema(household_id=pa.int64(), coupon_upc=pa.int64(), campaign_id=pa.int64(), event_ts=INSTANT),
+            landed=_landed(household_id="int64", coupon_upc="int64", campaign_id="int64", event_ts="instant"),
             key=("household_id", "coupon_upc", "campaign_id", "event_ts"),
             cadence="daily",
             promised=(Terms("landed", within_days=1),),
@@ -165,18 +189,18 @@ RAW_TABLES: Mapping[str, RawTable] = {
             name="transactions",
             description="A line of a basket. A later file may correct it or, with is_withdrawn, take it back.",
             owner="team:store-systems",
-            schema=_schema(
-                household_id=pa.int64(),
-                store_id=pa.int64(),
-                basket_id=pa.int64(),
-                product_id=pa.int64(),
-                quantity=pa.int64(),
-                sales_value=pa.float64(),
-                retail_disc=pa.float64(),
-                coupon_disc=pa.float64(),
-                coupon_match_disc=pa.float64(),
-                event_ts=INSTANT,
-                is_withdrawn=pa.bool_(),
+            landed=_landed(
+                household_id="int64",
+                store_id="int64",
+                basket_id="int64",
+                product_id="int64",
+                quantity="int64",
+                sales_value="float64",
+                retail_disc="float64",
+                coupon_disc="float64",
+                coupon_match_disc="float64",
+                event_ts="instant",
+                is_withdrawn="bool",
             ),
             key=("household_id", "basket_id", "product_id"),
             cadence="daily",
