@@ -12,6 +12,7 @@ from ml_platform.training.spec import (
     ModelSpec,
     NoSliceWorse,
     Reproducible,
+    Retraining,
     Slice,
     TemporalSplit,
     Trainer,
@@ -38,6 +39,8 @@ SPEC = ModelSpec(
     label=Label(sql=Path(__file__).parent / "labels" / "coupon_redemption.sql", reads=("redemption_day_deltas",)),
     features=tuple(f"household:{column}" for column in COLUMNS),
     split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, calibrate_mondays=3),
+    # Against fewer Mondays than these, all of them with short windows, every quiet week looks drifted.
+    retraining=Retraining(first_train_mondays=6),
     # A few hundred positives of a few hundred households: shallow trees that each see little, and few of them.
     trainer=Trainer(
         kind="xgboost",

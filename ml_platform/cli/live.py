@@ -44,6 +44,8 @@ def run_live(speed: str, *, headless: bool, start: str | None, until: str | None
     last = parse_day(until) if until else CLOSING_DAY
     jump = last_monday(parse_day(start)) - DAY if start else None
     settings = Settings.from_env()
+    if not Clock(settings.home).replayed:
+        Clock(settings.home).move_to(OPENING_DAY)
     if headless:
         _headless(settings, jump, last)
     else:
