@@ -19,7 +19,6 @@ from benchmarks.rows import REPOSITORY
 RESULTS = REPOSITORY / "benchmarks" / "results.json"
 README = REPOSITORY / "README.md"
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
-FORMAT_VERSION = 1
 MEASURES = {
     "definitions": "benchmarks.definitions_load",
     "point_in_time": "benchmarks.point_in_time",
@@ -38,41 +37,38 @@ def main() -> None:
     unknown = [name for name in chosen if name not in MEASURES]
     if unknown:
         parser.error(f"unknown measure: {', '.join(unknown)}; there are: {', '.join(MEASURES)}")
+    results: list[dict[str, Any]] = []
     for name in chosen:
         print(f"measuring {name} …", flush=True)
-        rows = [row.to_json() for row in import_module(MEASURES[name]).measure()]
+        stamp = {"measure": name, "measured_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "machine": _machine()}
+        rows = [row.to_json() | stamp for row in import_module(MEASURES[name]).measure()]
         for row in rows:
             print(f"  {row['name']}: {_cells(row)[1:]}", flush=True)
-        _keep(name, {"measured_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "machine": _machine(), "rows": rows})
-    results = json.loads(RESULTS.read_text())
+        results = _keep(name, rows)
     _fill_in(README, table(results))
-    missed = [row["name"] for row in _all_rows(results) if row["met"] is False]
+    missed = [row["name"] for row in results if row["met"] is False]
     print(f"goals missed: {'; '.join(missed)}" if missed else "every goal is met")
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as a Markdown table, in the order of MEASURES."""
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as a Markdown table."""
     lines = ["| | measured | against | ratio | goal |", "|---|---:|---|---:|---:|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in _all_rows(results)]
-    notes = [f"{row['name'].lstrip('… ')}: {row['note']}." for row in _all_rows(results) if row["note"]]
-    measured = [results["measures"][name] for name in MEASURES if name in results["measures"]]
-    stamps = sorted({each["measured_at"][:10] for each in measured})
-    machines = sorted({each["machine"] for each in measured})
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in results]
+    notes = [f"{row['name'].lstrip('… ')}: {row['note']}." for row in results if row["note"]]
+    stamps = sorted({row["measured_at"][:10] for row in results})
+    machines = sorted({row["machine"] for row in results})
     return "\n".join([*lines, "", f"Measured {', '.join(stamps)} on {'; '.join(machines)}. " + " ".join(notes)])
 
 
-def _keep(name: str, measured: dict[str, Any]) -> None:
-    results = (
-        json.loads(RESULTS.read_text()) if RESULTS.exists() else {"format_version": FORMAT_VERSION, "measures": {}}
-    )
-    results["measures"][name] = measured
+def _keep(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Puts a measure's rows in the place of its earlier ones, in the order of MEASURES. Returns all rows."""
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    kept = [*(row for row in before if row["measure"] != name and row["measure"] in MEASURES), *rows]
+    results = sorted(kept, key=lambda row: list(MEASURES).index(row["measure"]))
     aside = RESULTS.with_suffix(".aside")
     aside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     aside.replace(RESULTS)
-
-
-def _all_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for name in MEASURES if name in results["measures"] for row in results["measures"][name]["rows"]]
+    return results
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -62,7 +62,9 @@ SPEC = ModelSpec(
     slices=(Slice("household:active_campaigns", (1,)),),
     gates=(
         BeatsBaseline("redeemed_before", "auc"),
-        BeatsChampion(),
+        # A few hundred positives cannot tell a model from one two weeks older: not much worse is enough for a trial,
+        # where it has to be better.
+        BeatsChampion(tolerance=0.01, margin=-0.005),
         Calibrated(max_ece=0.02),
         NoSliceWorse("redeemed_before", tolerance=0.001),
         Reproducible(),
