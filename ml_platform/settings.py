@@ -20,7 +20,7 @@ STEPS = ("forked", "in_process")
 class Settings:
     """Paths are absolute. `households` keeps only a stable slice of that many households of the replayed data.
 
-    `steps`: whether a run's steps are processes of their own, forked, or stay in the run's process, which starts faster.
+    `steps`: whether a run's steps are processes of their own, forked, or stay in the run's process (faster).
     """
 
     profile: str
