@@ -7,6 +7,11 @@ import dagster as dg
 from assets.freshness import BY_STAGE
 from ml_platform.training.spec import ModelSpec
 
+CAUSE = "ml_platform/cause"
+"""Tag of a run: why the platform asked for it."""
+MODEL = "ml_platform/model"
+"""Tag of a training's run: of which model."""
+
 
 def model_key(spec: ModelSpec, stage: str) -> dg.AssetKey:
     """`models/<name>/<stage>`."""

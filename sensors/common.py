@@ -1,13 +1,15 @@
 """What the sensors share: how often they look, and how a request stays one effect."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+from assets.common import CAUSE
+
 REACTION = "ml_platform/reaction"
-CAUSE = "ml_platform/cause"
+MOST_ATTEMPTS = 3
 TICK_SECONDS = int(os.environ.get("ML_PLATFORM_TICK_SECONDS", "30"))
 """How often a sensor looks. `mlp live` sets it lower: there a day takes seconds."""
 
@@ -40,4 +42,14 @@ def request(
     )
 
 
-MOST_ATTEMPTS = 3
+def one_kind(asked: Iterable[dg.RunRequest | dg.SkipReason]) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Every request; where there is none, one reason made of all: Dagster takes either from a tick, never both."""
+    said, asked_for = [], 0
+    for each in asked:
+        if isinstance(each, dg.RunRequest):
+            asked_for += 1
+            yield each
+        else:
+            said.append(str(each.skip_message))
+    if not asked_for:
+        yield dg.SkipReason("; ".join(said))

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from dagster_shared.error import SerializableErrorInfo
 
 from ml_platform.alerts.records import Condition, Severity
 from sensors.common import MOST_ATTEMPTS, REACTION, TICK_SECONDS
 from sensors.conditions import PLATFORM, owner_of, run_link
-from sensors.landing import RANGE_END, RANGE_START
 
 if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -23,7 +27,6 @@ SILENT_INTERVALS = 10
 SHORTEST_SILENCE_SECONDS = 60  # as long as Dagster lets one evaluation take
 WEEKLY = "weekly"
 PAGING = ("land ", WEEKLY, "decide ")
-PARTITION = "dagster/partition"
 RETRIED_AS = "dagster/auto_retry_run_id"
 WRAPPERS = ("DagsterExecutionStepExecutionError", "SensorExecutionError", "DagsterUserCodeProcessError")
 
@@ -134,9 +137,9 @@ def _thing(run: dg.DagsterRun, most_names: int | None = None) -> str:
 
 
 def _partitions(run: dg.DagsterRun) -> str:
-    if RANGE_START in run.tags:
-        return f"{run.tags[RANGE_START]}..{run.tags.get(RANGE_END, '')}"
-    return run.tags.get(PARTITION, "")
+    if ASSET_PARTITION_RANGE_START_TAG in run.tags:
+        return f"{run.tags[ASSET_PARTITION_RANGE_START_TAG]}..{run.tags.get(ASSET_PARTITION_RANGE_END_TAG, '')}"
+    return run.tags.get(PARTITION_NAME_TAG, "")
 
 
 def _settled(instance: dg.DagsterInstance, run: dg.DagsterRun, later: Iterable[dg.DagsterRun]) -> bool:
@@ -158,8 +161,8 @@ def _covers(success: dg.DagsterRun, run: dg.DagsterRun) -> bool:
 
 
 def _span(run: dg.DagsterRun) -> tuple[str, str]:
-    key = run.tags.get(PARTITION, "")
-    return run.tags.get(RANGE_START, key), run.tags.get(RANGE_END, key)
+    key = run.tags.get(PARTITION_NAME_TAG, "")
+    return run.tags.get(ASSET_PARTITION_RANGE_START_TAG, key), run.tags.get(ASSET_PARTITION_RANGE_END_TAG, key)
 
 
 def _failure(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Failure:

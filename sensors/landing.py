@@ -3,6 +3,7 @@
 from datetime import date
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from assets.partitions import LANDING_DAYS
 from assets.raw import RAW_ASSETS
@@ -11,7 +12,6 @@ from resources import LandingResource
 from sensors.common import TICK_SECONDS, request
 
 DAYS = dg.AssetSelection.groups("raw", "staging", "marts")
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dg.sensor(target=DAYS, minimum_interval_seconds=TICK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -27,7 +27,7 @@ def landing(context: dg.SensorEvaluationContext, landing: LandingResource) -> dg
     repository = context.repository_def
     assert repository is not None
     keys = sorted(DAYS.resolve(repository.asset_graph))
-    span = {RANGE_START: first.isoformat(), RANGE_END: last.isoformat()}
+    span = {ASSET_PARTITION_RANGE_START_TAG: first.isoformat(), ASSET_PARTITION_RANGE_END_TAG: last.isoformat()}
     return request(context.instance, f"land {first}..{last}", keys, cause=f"landed through {last}", tags=span)
 
 

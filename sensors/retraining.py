@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.common import model_key
+from assets.common import MODEL, model_key
 from assets.feature_tables import FEATURE_TABLES
 from assets.models import MODELS
 from ml_platform.clock import Clock
 from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource
-from sensors.common import TICK_SECONDS, request
+from sensors.common import TICK_SECONDS, one_kind, request
 
 if TYPE_CHECKING:
     from ml_platform.monitoring.retraining import Training
@@ -29,16 +29,13 @@ def retraining(
     context: dg.SensorEvaluationContext, lake: LakeResource, ledger: LedgerResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Training set → candidate → evaluation of the present Monday, with the cause in the run's tags."""
-    said, asked_for = [], 0
-    for spec in MODELS.values():
-        asked = _asked(context.instance, spec, lake, ledger)
-        if isinstance(asked, dg.RunRequest):
-            asked_for += 1
-            yield asked
-        else:
-            said.append(f"{spec.name}: {asked.skip_message}")
-    if not asked_for:
-        yield dg.SkipReason("; ".join(said))
+    asked = ((spec, _asked(context.instance, spec, lake, ledger)) for spec in MODELS.values())
+    yield from one_kind(_of(spec, each) for spec, each in asked)
+
+
+def _of(spec: ModelSpec, asked: dg.RunRequest | dg.SkipReason) -> dg.RunRequest | dg.SkipReason:
+    """A reason names its model; a request has it in its tags."""
+    return dg.SkipReason(f"{spec.name}: {asked.skip_message}") if isinstance(asked, dg.SkipReason) else asked
 
 
 def training_of(spec: ModelSpec, lake: LakeResource, ledger: LedgerResource) -> "Training":
@@ -75,5 +72,5 @@ def _asked(
         [model_key(spec, stage) for stage in STAGES],
         cause=f"{found.cause}: {found.reason}",
         partition=monday,
-        tags={"ml_platform/model": spec.name},
+        tags={MODEL: spec.name},
     )

@@ -3,7 +3,7 @@ drift and performance."""
 
 import dagster as dg
 
-from sensors.common import TICK_SECONDS
+from sensors.common import REACTION, TICK_SECONDS
 
 weekly = dg.AutomationConditionSensorDefinition(
     "weekly",
@@ -11,5 +11,5 @@ weekly = dg.AutomationConditionSensorDefinition(
     minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     use_user_code_server=True,
-    run_tags={"ml_platform/reaction": "weekly"},
+    run_tags={REACTION: "weekly"},
 )

@@ -124,7 +124,7 @@ def _follow(settings: Settings, day: date) -> None:
     the machine would break every promise of freshness."""
     clock = Clock(settings.home)
     loaded = [read_loaded(settings.lake, name) for name, table in RAW_TABLES.items() if table.cadence == "daily"]
-    known = min((each.landed_on for each in loaded if each), default=OPENING_DAY) if all(loaded) else OPENING_DAY
+    known = min(each.landed_on for each in loaded if each) if all(loaded) else OPENING_DAY
     to = min(day, known + DAY) + DAY
     if not clock.replayed or to > clock.today():
         clock.move_to(to)

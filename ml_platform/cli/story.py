@@ -3,13 +3,14 @@
 from datetime import date
 
 from dagster import DagsterInstance, RunsFilter
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from assets.common import CAUSE, MODEL
 from ml_platform.cli import output
 from ml_platform.cli.instance import open_instance
 from ml_platform.monitoring.story import Happening, tell
 from ml_platform.settings import Settings
 
-CAUSE, MODEL, PARTITION = "ml_platform/cause", "ml_platform/model", "dagster/partition"
 UNEVENTFUL = ("calm", "as promised", "empty")
 
 
@@ -44,9 +45,9 @@ def story(settings: Settings, instance: DagsterInstance) -> list[Happening]:
     lake = settings.lake
     trained = instance.get_runs(RunsFilter(tags={MODEL: list(MODELS)}))
     causes = {
-        (run.tags[MODEL], date.fromisoformat(run.tags[PARTITION])): run.tags[CAUSE]
+        (run.tags[MODEL], date.fromisoformat(run.tags[PARTITION_NAME_TAG])): run.tags[CAUSE]
         for run in trained
-        if CAUSE in run.tags and PARTITION in run.tags
+        if CAUSE in run.tags and PARTITION_NAME_TAG in run.tags
     }
     return tell(
         Ledger(settings.ledger_url),

@@ -5,13 +5,10 @@ and was not retired. So a crash can neither lose a trial nor leave one over.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.promotion import failed_gates, reigns
 from ml_platform.registry.records import ModelVersion
-
-Standing = Literal["champion", "former", "retired", "refused", "unjudged", "passed"]
 
 
 def challenger(ledger: Ledger, model: str, gates: Sequence[str]) -> ModelVersion | None:
@@ -21,23 +18,18 @@ def challenger(ledger: Ledger, model: str, gates: Sequence[str]) -> ModelVersion
         return None
     newer = (each for each in ledger.versions(model) if each.cutoff > champion.cutoff)
     newest_first = sorted(newer, key=lambda each: (each.cutoff, each.version), reverse=True)
-    return next((each for each in newest_first if standing(ledger, each, gates) == "passed"), None)
+    return next((each for each in newest_first if _may_replace_the_champion(ledger, each, gates)), None)
 
 
-def standing(ledger: Ledger, version: ModelVersion, gates: Sequence[str]) -> Standing:
-    """What a version is by the ledger alone: `passed` is fit to be promoted as things stand."""
+def _may_replace_the_champion(ledger: Ledger, version: ModelVersion, gates: Sequence[str]) -> bool:
+    """Whether a version, by the ledger alone, is fit to be promoted as things stand and never was."""
     history = ledger.history(version.model)
-    line = reigns(history)
-    if line and line[-1] == version.version:
-        return "champion"
     if any(each.version == version.version for each in ledger.retirements(version.model)):
-        return "retired"
+        return False
     if any(entry.to_version == version.version for entry in history):
-        return "former"
+        return False
     verdict = ledger.verdict(version.model, version.version)
-    if verdict is None:
-        return "unjudged"
-    return "refused" if failed_gates(version, verdict, history, gates) else "passed"
+    return verdict is not None and not failed_gates(version, verdict, history, gates)
 
 
 def former_champions(ledger: Ledger, model: str) -> list[ModelVersion]:
