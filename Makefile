@@ -50,6 +50,7 @@ types: $(STAMP)
 	@$(BIN)/pyright
 
 lock:  ## resolve pyproject.toml into requirements.lock (needs the environment once; then `make test`)
+	@sed -i '/^torch==/d' requirements.lock  # its pin lost the +cpu below, and would be met by the CUDA build
 	@$(BIN)/python -m uv pip compile pyproject.toml --group dev --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock
