@@ -16,6 +16,7 @@ from typing import Literal
 from ml_platform.calendar import WEEK, last_monday
 from ml_platform.errors import ConfigurationError
 from ml_platform.monitoring.policy import DriftPolicy
+from ml_platform.training.resources import Resources
 
 Role = Literal["train", "stop", "calibrate", "evaluate"]
 Metric = Literal["auc", "average_precision", "log_loss", "ece"]
@@ -170,14 +171,6 @@ def gate_name(gate: Gate) -> str:
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one training may use. Threads are part of the job: they are part of what makes it reproducible."""
-
-    cpu: int = 2
-    deadline_seconds: int = 3600
-
-
-@dataclass(frozen=True)
 class Retraining:
     """When the platform trains the model again on its own, and when it does not.
 
@@ -290,4 +283,5 @@ class ModelSpec:
         ):
             del stated[irrelevant]
         stated["label"]["sql"] = self.label.sql.read_text()
+        stated["resources"] = self.resources.decisive()
         return hashlib.sha256(json.dumps(stated, sort_keys=True, default=str).encode()).hexdigest()
