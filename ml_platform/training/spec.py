@@ -230,7 +230,7 @@ class ModelSpec:
     trial: Trial | None = Trial()
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     rollback_after_weeks: int = 2
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     feature_ttl_days: int = 7
     seed: int = 20170101
 
