@@ -103,19 +103,31 @@ def measure(
     tasks = [(group, model) for group in groups for model in checked]
     with ThreadPoolExecutor(threads) as pool:
         results = {(group.name, model): result for (group, model), result in zip(tasks, pool.map(one, tasks))}
+    return state(groups, cluster_numbers, labels, results)
+
+
+def state(
+    groups: Sequence[Group],
+    clusters: np.ndarray,
+    positives: np.ndarray,
+    figures: Mapping[tuple[str, str], Mapping[Metric, np.ndarray]],
+) -> list[Measurement]:
+    """The measurements of figures by (group name, model) and metric, [1 + replicates] each: first the rows as they are.
+
+    Replicate by replicate, every model's figures come of the same draw. clusters, positives: [n_rows].
+    """
     measurements = []
     for group in groups:
-        enough = len(np.unique(cluster_numbers[group.rows])) >= MIN_CLUSTERS
-        for model in checked:
-            for metric in HIGHER_IS_BETTER:
-                values = results[group.name, model][metric]
+        enough = len(np.unique(clusters[group.rows])) >= MIN_CLUSTERS
+        rows, answers = len(group.rows), int(positives[group.rows].sum())
+        for model in (model for name, model in figures if name == group.name):
+            for metric, values in figures[group.name, model].items():
                 gains = (None, None, None)
                 if model != CANDIDATE:
-                    difference = results[group.name, CANDIDATE][metric] - values
+                    difference = figures[group.name, CANDIDATE][metric] - values
                     gains = _summary(difference if HIGHER_IS_BETTER[metric] else -difference, enough)
-                figures = (*_summary(values, enough), *gains)
-                rows, positives = len(group.rows), int(labels[group.rows].sum())
-                measurements.append(Measurement(group.kind, group.name, rows, positives, model, metric, *figures))
+                stated = (*_summary(values, enough), *gains)
+                measurements.append(Measurement(group.kind, group.name, rows, answers, model, metric, *stated))
     return measurements
 
 

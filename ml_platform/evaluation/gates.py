@@ -26,7 +26,17 @@ from ml_platform.training.spec import (
 )
 
 FORMAT_VERSION = 1
-METRIC_WORDS: Mapping[Metric, str] = {"auc": "AUC", "average_precision": "AP", "log_loss": "log loss", "ece": "ECE"}
+METRIC_WORDS: Mapping[Metric, str] = {
+    "auc": "AUC",
+    "average_precision": "AP",
+    "log_loss": "log loss",
+    "ece": "ECE",
+    "recall_at_10": "Recall@10",
+    "recall_at_20": "Recall@20",
+    "ndcg_at_10": "NDCG@10",
+    "repeat_recall_at_10": "repeat Recall@10",
+    "explore_recall_at_10": "explore Recall@10",
+}
 
 
 class VerdictCorrupt(PlatformError):

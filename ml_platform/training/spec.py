@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ml_platform.calendar import WEEK, last_monday
 from ml_platform.errors import ConfigurationError
@@ -19,8 +19,15 @@ from ml_platform.monitoring.policy import DriftPolicy
 from ml_platform.training.resources import Resources
 
 Role = Literal["train", "stop", "calibrate", "evaluate"]
-Metric = Literal["auc", "average_precision", "log_loss", "ece"]
-HIGHER_IS_BETTER: Mapping[Metric, bool] = {"auc": True, "average_precision": True, "log_loss": False, "ece": False}
+RankingMetric = Literal["recall_at_10", "recall_at_20", "ndcg_at_10", "repeat_recall_at_10", "explore_recall_at_10"]
+Metric = Literal["auc", "average_precision", "log_loss", "ece"] | RankingMetric
+HIGHER_IS_BETTER: Mapping[Metric, bool] = {
+    "auc": True,
+    "average_precision": True,
+    "log_loss": False,
+    "ece": False,
+    **dict.fromkeys(get_args(RankingMetric), True),
+}
 
 
 @dataclass(frozen=True)
