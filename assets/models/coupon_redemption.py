@@ -38,7 +38,14 @@ SPEC = ModelSpec(
     cluster="household_id",
     label=Label(sql=Path(__file__).parent / "labels" / "coupon_redemption.sql", reads=("redemption_day_deltas",)),
     features=tuple(f"household:{column}" for column in COLUMNS),
-    split=TemporalSplit(first=date(2017, 1, 30), train_mondays=None, calibrate_mondays=3),
+    # As compact as the intervals allow: a wave is over in seven weeks, and what is judged on older ones comes too late.
+    split=TemporalSplit(
+        first=date(2017, 1, 30),
+        train_mondays=None,
+        calibrate_mondays=3,
+        evaluate_mondays=2,
+        evaluate_every_weeks=1,
+    ),
     # Against fewer Mondays than these, all of them with short windows, every quiet week looks drifted.
     retraining=Retraining(first_train_mondays=6),
     # A few hundred positives of a few hundred households: shallow trees that each see little, and few of them.

@@ -57,7 +57,7 @@ def to_json(found: Hindsight, settings: Settings) -> dict[str, Any]:
     return {
         "model": found.model,
         "policies": [asdict(found.policies[policy]) for policy in POLICIES],
-        "closeness": {policy: found.closeness(policy) for policy in ("weekly", "best")},
+        "closeness": {policy: found.closeness(policy) for policy in ("weekly", "shadowed", "best")},
         "differences": {policy: asdict(difference) for policy, difference in found.differences.items()},
         "judgement": {"as_wanted": judgement.as_wanted, **asdict(judgement)},
         "mondays": [monday.row() for monday in found.mondays],

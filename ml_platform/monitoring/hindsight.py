@@ -1,28 +1,31 @@
-"""What the platform did, judged with hindsight: its realised log loss beside that of three other policies.
+"""What the platform did, judged with hindsight: its realised log loss beside that of four other policies.
 
-The four are measured on the same rows: every Monday that a champion predicted and whose labels have matured.
+The five are measured on the same rows: every Monday that a champion predicted and whose labels have matured.
 
 - `platform`: the scores made at the time. Its trainings are the ledger's versions up to the last of those Mondays.
 - `never`: the first champion scores every Monday. One training.
 - `weekly`: each Monday is scored by a bundle trained at that very cutoff, promoted unseen. A cutoff that cannot be
-  trained keeps the bundle before it; a Monday before the first that can be is left out, for all four.
+  trained keeps the bundle before it; a Monday before the first that can be is left out, for all of them.
+- `shadowed`: the same trainings, each served only from the Monday on by which a trial in the champion's shadow could
+  have decided at the earliest. What waits for labels before it promotes is bounded by this, not by `weekly`.
 - `best`: each Monday is scored by the bundle, of all that existed by then, that turned out best on it. No policy can
   know that at the time; its trainings are the bundles it chose.
 
 Invariants: labels are those the rows were judged with, features do not change in hindsight, and one Monday's features
-are in memory at a time; what is kept of a row is its label and four scores.
+are in memory at a time; what is kept of a row is its label and five scores.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from ml_platform.calendar import WEEK
 from ml_platform.errors import PlatformError
 from ml_platform.evaluation.bootstrap import CONFIDENCE, MIN_CLUSTERS, REPLICATES, cluster_multiplicities
 from ml_platform.evaluation.metrics import OneClass, compute_auc, compute_log_loss, log_losses
@@ -116,6 +119,7 @@ def judge_hindsight(
         "platform": sum(version.cutoff <= mondays[-1].as_of for version in versions),
         "never": 1,
         "weekly": len(weekly),
+        "shadowed": len(weekly),
         "best": len({monday.best_cutoff for monday in mondays}),
     }
     return Hindsight(
@@ -128,6 +132,11 @@ def judge_hindsight(
         retired=len(book.retirements(spec.name)),
         rescored=max(each.rescored for each in judged),
     )
+
+
+def shadow(spec: ModelSpec) -> timedelta:
+    """The shortest time from a version's first prediction to the end of its trial; none for a model without trials."""
+    return spec.label.maturity + (spec.trial.min_weeks - 1) * WEEK if spec.trial else timedelta(0)
 
 
 @dataclass
@@ -183,9 +192,15 @@ class _Judge:
         rows = self.performance.read(record.judged_on.isoformat()).filter(pl.col("role") == "champion")
         labels, served = rows["label"].to_numpy(), rows["score"].to_numpy()
         score = self._scorer(rows.select(*self.spec.entity, "as_of"))
-        newest = max((each for each in self.weekly if each.cutoff <= record.as_of), key=lambda each: each.cutoff)
+        newest, tried = self._newest(record.as_of), self._newest(record.as_of - shadow(self.spec))
         best, best_scores = self._best(record.as_of, labels, score)
-        found = {"platform": served, "never": score(self.first), "weekly": score(newest.bundle), "best": best_scores}
+        found = {
+            "platform": served,
+            "never": score(self.first),
+            "weekly": score(newest.bundle),
+            "shadowed": score(tried.bundle),
+            "best": best_scores,
+        }
         of_first = (rows["model_version"] == self.first_version).to_numpy()
         version = int(rows["model_version"][0])
         result = MondayResult(
@@ -203,6 +218,10 @@ class _Judge:
             **{policy: pl.Series(policy, scores) for policy, scores in found.items()}
         )
         return _Judged(scored, result, float(np.abs(found["never"] - served)[of_first].max(initial=0.0)))
+
+    def _newest(self, day: date) -> _Candidate:
+        """Of the weekly bundles the newest there was on a day; the first of them before there was any."""
+        return max((each for each in self.weekly if each.cutoff <= day), key=lambda e: e.cutoff, default=self.weekly[0])
 
     def _best(
         self, as_of: date, labels: np.ndarray, score: Callable[[Bundle], np.ndarray]

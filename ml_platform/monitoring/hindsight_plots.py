@@ -1,4 +1,4 @@
-"""The picture of a year in hindsight: realised log loss by Monday for the four policies, with what happened marked."""
+"""The picture of a year in hindsight: realised log loss by Monday for each policy, with what happened marked."""
 
 from ml_platform.evaluation.plots import CANDIDATE_COLOUR, CHAMPION_COLOUR, GRID, INK, label_axes, new_figure, png_of
 from ml_platform.monitoring.hindsight_verdict import POLICIES, POLICY_WORDS, Hindsight, Policy
@@ -8,6 +8,7 @@ _LINES: dict[Policy, dict] = {
     "platform": {"color": CANDIDATE_COLOUR, "linewidth": 1.8, "marker": "o", "markersize": 3.5, "zorder": 4},
     "never": {"color": CHAMPION_COLOUR, "linewidth": 1.3, "linestyle": "--", "zorder": 3},
     "weekly": {"color": "#4f8f6f", "linewidth": 1.3, "zorder": 2},
+    "shadowed": {"color": "#4f8f6f", "linewidth": 1.1, "linestyle": "--", "zorder": 2},
     "best": {"color": "#7a7a7a", "linewidth": 1.1, "linestyle": ":", "zorder": 1},
 }
 

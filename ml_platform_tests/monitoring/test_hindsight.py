@@ -235,6 +235,17 @@ def test_weekly_retraining_scores_each_monday_with_the_bundle_of_that_cutoff_or_
     assert found.policies["weekly"].trainings == 4
 
 
+def test_after_a_shadow_a_bundle_serves_only_once_its_first_weeks_can_have_matured(
+    year: Year, judged: tuple[Hindsight, list[Step]]
+) -> None:
+    found, _ = judged
+    assert year.spec.trial is not None and year.spec.trial.min_weeks == 2 and year.spec.label.maturity == WEEK
+    used = {4: 4, 5: 4, 6: 4, 7: 5, 8: 6}
+    scores = {week: year.scores(week, cutoff) for week, cutoff in used.items()}
+    assert figures(found, "shadowed") == pytest.approx(by_hand(year, scores))
+    assert found.policies["shadowed"].trainings == 4
+
+
 def test_the_best_in_hindsight_is_the_best_bundle_that_existed_by_each_monday(
     year: Year, judged: tuple[Hindsight, list[Step]]
 ) -> None:
@@ -304,10 +315,16 @@ def test_without_a_matured_monday_there_is_nothing_to_judge(year: Year, tmp_path
         judge_hindsight(year.spec, year.book, tmp_path, year.store, year.warehouse, tmp_path)
 
 
-def a_hindsight(platform: float, never: float, weekly: float, trainings: int = 2) -> Hindsight:
+def a_hindsight(platform: float, never: float, weekly: float, trainings: int = 2, shadowed: float = 0.20) -> Hindsight:
     """Four Mondays of equal rows; the platform's version 2 came on the third."""
-    loss: dict[Policy, float] = {"platform": platform, "never": never, "weekly": weekly, "best": 0.10}
-    counts: dict[Policy, int] = {"platform": trainings, "never": 1, "weekly": 10, "best": 3}
+    loss: dict[Policy, float] = {
+        "platform": platform,
+        "never": never,
+        "weekly": weekly,
+        "shadowed": shadowed,
+        "best": 0.10,
+    }
+    counts: dict[Policy, int] = {"platform": trainings, "never": 1, "weekly": 10, "shadowed": 10, "best": 3}
     return Hindsight(
         model="toy",
         policies={policy: PolicyResult(policy, loss[policy], 0.7, counts[policy]) for policy in POLICIES},
@@ -323,6 +340,13 @@ def a_hindsight(platform: float, never: float, weekly: float, trainings: int = 2
     )
 
 
+def test_a_bound_that_no_shadow_can_reach_is_told_with_its_figure() -> None:
+    out_of_reach = conclude(a_hindsight(platform=0.26, never=0.30, weekly=0.20, shadowed=0.25))
+    assert any("comes to 0.25000 with 10 trainings" in fact for fact in out_of_reach.facts)
+    within_reach = conclude(a_hindsight(platform=0.26, never=0.30, weekly=0.20, shadowed=0.205))
+    assert not any("comes to" in fact for fact in within_reach.facts)
+
+
 def test_the_platform_is_as_wanted_when_all_three_rules_hold() -> None:
     found = conclude(a_hindsight(platform=0.209, never=0.30, weekly=0.20))
     assert found.as_wanted and found.bound == pytest.approx(0.21)
@@ -332,6 +356,7 @@ def test_the_platform_is_as_wanted_when_all_three_rules_hold() -> None:
     assert "trainings are 2, those of weekly retraining 10: at most a quarter" in said
     assert found.facts == (
         "It came 91% of the way from never retraining to weekly retraining.",
+        "It came 91% of the way from never retraining to weekly retraining after a shadow.",
         "It came 46% of the way from never retraining to best in hindsight.",
     )
 
