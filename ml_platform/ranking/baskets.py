@@ -11,6 +11,7 @@ Ranked lists are int64 [n, k] product ids everywhere, best first, padded with NO
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,18 @@ class Queries:
         """The query int64 [t] that each target belongs to."""
         return owners(self.target_offsets)
 
+    @cached_property
+    def targets_known(self) -> np.ndarray:
+        """Does the query's listed history hold this target? bool [t]."""
+        products, numbers = np.unique(self.targets, return_inverse=True)
+        if not len(products):
+            return np.zeros(0, np.bool_)
+        places = np.minimum(np.searchsorted(products, self.products), len(products) - 1)
+        asked = products[places] == self.products
+        # One number a (query, product) pair: two columns of ids become one to look up.
+        bought = self.basket_queries[self.line_baskets[asked]] * len(products) + places[asked]
+        return np.isin(self.target_queries * len(products) + numbers, bought)
+
     @property
     def baskets_ago(self) -> np.ndarray:
         """How many listed baskets of the query came after each, int64 [b]: 0 is the newest."""
@@ -106,7 +119,7 @@ def read_queries(table: "pa.Table", role: str | None = None) -> Queries:
     """The queries of a training set, or of its features alone (no column `label`: no targets), in the table's order.
 
     Of `role` only, where one is given. Raises BadBaskets for missing columns, null ids, baskets whose sizes, days and
-    products do not fit together, and baskets that are not oldest first.
+    products do not fit together, baskets that are not oldest first, and baskets or labels whose products do not rise.
     """
     import pyarrow.compute as pc
 
@@ -122,11 +135,13 @@ def read_queries(table: "pa.Table", role: str | None = None) -> Queries:
         raise BadBaskets("some baskets have no day, or days no basket", where=names[2], next_step=_MEND)
     if (sizes < 1).any() or not np.array_equal(line_offsets[basket_offsets], lines_by_query):
         raise BadBaskets("basket sizes do not add up to the products listed", where=names[1], next_step=_MEND)
-    queries = owners(basket_offsets)
-    if ((np.diff(days_ago) > 0) & (queries[1:] == queries[:-1])).any():
-        raise BadBaskets("baskets are not listed oldest first", where=names[2], next_step=_MEND)
     no_targets = np.zeros(table.num_rows + 1, np.int64), np.zeros(0, np.int64)
     target_offsets, targets = _lists(table, "label") if "label" in table.column_names else no_targets
+    if (_steps(days_ago, basket_offsets) > 0).any():
+        raise BadBaskets("baskets are not listed oldest first", where=names[2], next_step=_MEND)
+    for name, values, offsets in ((names[0], products, line_offsets), ("label", targets, target_offsets)):
+        if (_steps(values, offsets) <= 0).any():
+            raise BadBaskets("a basket's products do not rise, each listed once", where=name, next_step=_MEND)
     return Queries(
         households=_numbers(table.column("household_id"), "household_id"),
         as_ofs=_days(table),
@@ -186,6 +201,12 @@ _MEND = "mend the feature table's SQL: its lists describe the same baskets"
 
 def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+def _steps(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """From each element of a ragged array to the next of the same row."""
+    rows = owners(offsets)
+    return np.diff(values)[rows[1:] == rows[:-1]]
 
 
 def _gather(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -88,6 +88,9 @@ def test_a_null_list_is_an_empty_one_and_chunks_and_slices_change_nothing():
         ("household_baskets__basket_sizes", [[3, 0], [], [1, 3, 1]], "do not add up"),
         ("household_baskets__days_ago", [[9], [], [30, 20, 1]], "no day"),
         ("household_baskets__days_ago", [[2, 9], [], [30, 20, 1]], "oldest first"),
+        ("household_baskets__products", [[5, 1, 5], [], [2, 2, 4, 6, 4]], "do not rise"),
+        ("household_baskets__products", [[5, 5, 5], [], [2, 2, 4, 6, 4]], "do not rise"),
+        ("label", [[7, 5], [], []], "do not rise"),
         ("household_baskets__products", [[1, None, 5], [], [2, 2, 4, 6, 4]], "null"),
         ("as_of", [MONDAY, None, MONDAY], "null"),
     ],
@@ -101,6 +104,12 @@ def test_sizes_that_add_up_over_all_rows_but_not_in_each_are_refused():
     made = table(Query(baskets=[(1, [1, 2])]), Query(baskets=[(1, [3])]))
     with pytest.raises(BadBaskets, match="do not add up"):
         read_queries(replaced(made, "household_baskets__basket_sizes", [[1], [2]]))
+
+
+def test_a_target_is_known_where_its_own_query_lists_it():
+    other = Query(baskets=[(1, [7])], target=[5], household=13)
+    assert queries(*ROWS, other).targets_known.tolist() == [True, False, False, False]
+    assert queries(ROWS[2]).targets_known.tolist() == []
 
 
 def test_a_missing_column_is_named():
