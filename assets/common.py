@@ -5,6 +5,8 @@ from typing import Any, TypedDict
 import dagster as dg
 
 from assets.freshness import BY_STAGE
+from ml_platform.compute.pods import RESOURCES_TAG, step_pod
+from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
 
 CAUSE = "ml_platform/cause"
@@ -35,17 +37,28 @@ class Shown(TypedDict):
     group_name: str
     kinds: set[str]
     tags: dict[str, str]
+    op_tags: dict[str, Any]
     freshness_policy: dg.FreshnessPolicy | None
 
 
 def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> Shown:
-    """Owner, group, kinds, tags and freshness of an asset of this model."""
+    """Owner, group, kinds, tags and freshness of an asset of this model, and the pod of its step in Kubernetes."""
     return {
         "owners": [spec.owner],
         "group_name": spec.name,
         "kinds": kinds,
         "tags": {"stage": stage, "model": spec.name},
+        "op_tags": _step_tags(spec, stage),
         "freshness_policy": BY_STAGE.get(stage),
+    }
+
+
+def _step_tags(spec: ModelSpec, stage: str) -> dict[str, Any]:
+    """A candidate's step only waits where training has a pod of its own, which is told what the model declares."""
+    waits = stage == "candidate" and Settings.from_env().compute == "kubernetes"
+    return {
+        "dagster-k8s/config": step_pod(spec.resources, trains_itself=not waits),
+        **({RESOURCES_TAG: spec.resources.to_json()} if stage == "candidate" else {}),
     }
 
 

@@ -11,7 +11,8 @@ from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
 from ml_platform.calendar import parse_monday
 from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.spec import ModelSpec
-from resources import LakeResource, LedgerResource, LocalCompute, TrackingResource, WarehouseResource
+from resources import LakeResource, LedgerResource, TrackingResource, WarehouseResource
+from resources.compute import Compute
 
 
 def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -63,7 +64,7 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
     def candidate(
         context: dg.AssetExecutionContext,
         lake: LakeResource,
-        compute: LocalCompute,
+        compute: dg.ResourceParam[Compute],
         tracking: TrackingResource,
         ledger: LedgerResource,
     ) -> dg.MaterializeResult:

@@ -1,8 +1,8 @@
 """Where this deployment keeps its things: read once from the environment, frozen, handed down.
 
 `ML_PLATFORM_PROFILE` picks a column of the table of places, and each of its cells can be overridden alone
-(`ML_PLATFORM_COMPUTE`, `ML_PLATFORM_STEPS`); `ML_PLATFORM_HOME` is the folder under which everything local lives, so two
-homes never meet. Secrets are not here: they are read where they are used and never kept.
+(`ML_PLATFORM_COMPUTE`, `ML_PLATFORM_STEPS`); `ML_PLATFORM_HOME` is the folder under which everything local lives, so
+two homes never meet. Secrets are not here: they are read where they are used and never kept.
 """
 
 import os

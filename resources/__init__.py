@@ -13,7 +13,7 @@ import dagster as dg
 from ml_platform.clock import Clock
 from ml_platform.contracts import FeatureTable
 from ml_platform.settings import Settings
-from resources.compute import LocalCompute
+from resources.compute import build_compute
 from resources.dbt import Dbt
 
 if TYPE_CHECKING:  # what a resource opens is imported when it is opened: the graph loads without polars or SQLAlchemy
@@ -98,6 +98,6 @@ def build_resources() -> dict[str, Any]:
         "lake": LakeResource(),
         "ledger": LedgerResource(),
         "tracking": TrackingResource(),
-        "compute": LocalCompute(),
+        "compute": build_compute(),
         "dbt": Dbt(),
     }

@@ -1,21 +1,86 @@
-"""Where training runs: today a process on this machine. The worker, its messages and its files stay the same."""
+"""Where training runs: a process on this machine, or a pod in Kubernetes. The worker, its messages and its files stay
+the same; the profile says which.
+"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import dagster as dg
+from dagster._core.pipes.context import PipesMessageHandler
+from dagster_pipes import PipesParams
 
-from ml_platform.settings import REPOSITORY
+from ml_platform.compute.pods import RESOURCES_TAG
+from ml_platform.compute.reasons import NodeTakenAway, reported_failure
+from ml_platform.settings import REPOSITORY, Settings
 from ml_platform.training.compute import worker_command
+from ml_platform.training.job import TrainingFailed
+from ml_platform.training.resources import Resources
+
+
+class Compute(Protocol):
+    """Runs one job file to its end and returns the worker's custom messages.
+
+    Raises a PlatformError with the cause, in words for an alert: TrainingFailed when the worker fails; in Kubernetes
+    also what became of its pod.
+    """
+
+    def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]: ...
 
 
 class LocalCompute(dg.ConfigurableResource):
     """Starts the training worker as a subprocess and carries its messages into the run's log."""
 
     def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]:
-        """Runs one job file to its end and returns the worker's custom messages.
+        reader = _KeptMessages()
+        client = dg.PipesSubprocessClient(cwd=str(REPOSITORY), message_reader=reader)
+        try:
+            client.run(command=worker_command(job), context=context)
+        except dg.DagsterPipesExecutionError as error:
+            raise reported_failure(reader.messages) or TrainingFailed(
+                f"the worker died without a word: {error}",
+                where=job,
+                next_step="look for memory pressure on this machine, then train again",
+            ) from error
+        return reader.messages
 
-        Raises DagsterPipesExecutionError when the worker fails; its typed cause is in the run's log.
-        """
-        client = dg.PipesSubprocessClient(cwd=str(REPOSITORY))
-        done = client.run(command=worker_command(job), context=context)
-        return [dict(message) for message in done.get_custom_messages()]
+
+class KubernetesCompute(dg.ConfigurableResource):
+    """Starts the training worker as a pod, with what the model declares, and waits for its end.
+
+    A pod that the cluster takes away (evicted, preempted, lost with its node) is started again, a declared number of
+    times; the worker goes on from its checkpoint.
+    """
+
+    def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]:
+        from resources.pods import train_in_pod
+
+        resources = Resources.from_json(context.op.tags[RESOURCES_TAG])
+        for left in reversed(range(resources.max_preemption_retries + 1)):
+            try:
+                return train_in_pod(context, job, resources)
+            except NodeTakenAway as death:
+                if not left:
+                    raise
+                context.log.warning(f"{death} The training starts again in a new pod, {left} more times at most.")
+        raise AssertionError("the last time either returns or raises")
+
+
+def build_compute() -> Compute:
+    """The compute of the profile."""
+    return KubernetesCompute() if Settings.from_env().compute == "kubernetes" else LocalCompute()
+
+
+class _KeptMessages(dg.PipesTempFileMessageReader):
+    """Keeps the worker's custom messages for when it fails: Dagster's client then returns none."""
+
+    messages: list[dict]
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        try:
+            with super().read_messages(handler) as params:
+                yield params
+        finally:
+            self.messages = [dict(message) for message in handler.get_custom_messages()]
