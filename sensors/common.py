@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from assets.common import CAUSE
 
@@ -25,10 +25,11 @@ def request(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run for one state of the world, named by `reaction`: asked for again only if the run before it failed.
 
-    Dagster drops a run key it has seen, for ever, so the number of failed attempts is part of it; three are enough.
+    Dagster drops a run key it has seen, for ever, so the number of failed attempts is part of it; three are enough. A
+    run that waits in the queue is under way: it is neither asked for again nor has it failed.
     """
     before = instance.get_runs(dg.RunsFilter(tags={REACTION: reaction}))
-    if any(run.status in IN_PROGRESS_RUN_STATUSES for run in before):
+    if any(run.status in NOT_FINISHED_STATUSES for run in before):
         return dg.SkipReason(f"{reaction} is under way")
     if any(run.is_success for run in before):
         return dg.SkipReason(f"{reaction} was done")

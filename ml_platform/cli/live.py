@@ -5,6 +5,7 @@ sensors and runs, in this process, as fast as they go. Interrupted, it goes on f
 """
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ DEFAULT_SECONDS_A_DAY = 3.0
 LIVE_TICK_SECONDS = 2
 MONDAY_PATIENCE_SECONDS = 900
 FASTEST = "max"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Each ends a replay as Ctrl-C does: Dagster runs in a session of its own, and would outlive a closed terminal."""
 
 
 class ReplayStalled(PlatformError):
@@ -162,9 +165,12 @@ def _dagster(settings: Settings, port: int) -> Iterator[None]:
         stderr=log,
         start_new_session=True,
     )
+    before = {each: signal.signal(each, signal.default_int_handler) for each in ENDING}
     try:
         yield
     finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
         server.terminate()
         try:
             server.wait(60)

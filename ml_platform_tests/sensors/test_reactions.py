@@ -31,7 +31,7 @@ from ml_platform.training.spec import Label, Retraining, TemporalSplit, Trial
 from ml_platform_tests.evaluation.conftest import a_spec
 from ml_platform_tests.sensors.conftest import MONDAY, NOW, House
 from sensors import landing, promotion, retraining
-from sensors.common import REACTION
+from sensors.common import MOST_ATTEMPTS, REACTION, request
 
 MODEL = next(iter(MODELS))
 SPEC = replace(
@@ -116,6 +116,26 @@ def test_nothing_is_asked_for_while_a_run_is_under_way_and_a_failure_is_tried_th
     lands(house, FIRST_DAY + DAY)
     (asked,) = requests(look(house, landing, repository))
     assert asked.tags[REACTION] == f"land {FIRST_DAY}..{FIRST_DAY + DAY}", "the next day is another state"
+
+
+def test_a_run_that_has_not_started_yet_is_neither_asked_for_again_nor_counted_as_failed(house: House) -> None:
+    asked = request(house.instance, "train", [dg.AssetKey("any")], cause="drift")
+    assert isinstance(asked, dg.RunRequest)
+    for _ in range(MOST_ATTEMPTS):
+        run_of(house, asked, dg.DagsterRunStatus.NOT_STARTED)
+    assert isinstance(again := request(house.instance, "train", [dg.AssetKey("any")], cause="drift"), dg.SkipReason)
+    assert again.skip_message == "train is under way"
+
+
+def test_days_that_land_while_earlier_ones_are_being_loaded_wait_for_those(house: House, repository: Any) -> None:
+    lands(house, FIRST_DAY)
+    (asked,) = requests(look(house, landing, repository))
+    run = run_of(house, asked, dg.DagsterRunStatus.NOT_STARTED)
+    lands(house, FIRST_DAY + DAY)
+    assert "a load is under way" in reasons(look(house, landing, repository))
+    house.instance.report_run_failed(run)
+    (asked,) = requests(look(house, landing, repository))
+    assert asked.tags[REACTION] == f"land {FIRST_DAY}..{FIRST_DAY + DAY}"
 
 
 def version(number: int, cutoff: date) -> ModelVersion:
