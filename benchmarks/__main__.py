@@ -26,6 +26,8 @@ MEASURES = {
     "orchestration": "benchmarks.orchestration",
     "drift": "benchmarks.drift",
     "sensor_tick": "benchmarks.sensor_tick",
+    "ranking": "benchmarks.ranking_evaluation",
+    "reaction": "benchmarks.reaction",
 }
 
 

@@ -65,14 +65,16 @@ class Queries:
     @cached_property
     def targets_known(self) -> np.ndarray:
         """Does the query's listed history hold this target? bool [t]."""
-        products, numbers = np.unique(self.targets, return_inverse=True)
-        if not len(products):
-            return np.zeros(0, np.bool_)
-        places = np.minimum(np.searchsorted(products, self.products), len(products) - 1)
-        asked = products[places] == self.products
-        # One number a (query, product) pair: two columns of ids become one to look up.
-        bought = self.basket_queries[self.line_baskets[asked]] * len(products) + places[asked]
-        return np.isin(self.target_queries * len(products) + numbers, bought)
+        if not len(self.targets) or not len(self.products):
+            return np.zeros(len(self.targets), np.bool_)
+        # One number a (query, product) pair; those of the targets rise, as a query's targets do.
+        span = max(self.targets.max(), self.products.max()) + 1
+        asked = self.target_queries * span + self.targets
+        bought = self.basket_queries[self.line_baskets] * span + self.products
+        places = np.minimum(np.searchsorted(asked, bought), len(asked) - 1)
+        known = np.zeros(len(asked), np.bool_)
+        known[places[asked[places] == bought]] = True
+        return known
 
     @property
     def baskets_ago(self) -> np.ndarray:
