@@ -69,7 +69,7 @@ def best_of_matrix(scores: np.ndarray, preferred: np.ndarray, k: int) -> np.ndar
         return np.full((len(scores), k), NOTHING, np.int64)
     threshold = np.partition(scores, -k_there, axis=1)[:, -k_there]
     # All that reach the k-th best score: more than k only where it is tied.
-    rows, numbers = np.nonzero(scores >= threshold[:, None])
+    rows, numbers = np.divmod(np.flatnonzero(scores >= threshold[:, None]), scores.shape[1])
     return best_of_pairs(rows, numbers, scores[rows, numbers], preferred, (len(scores), k))
 
 
