@@ -11,7 +11,7 @@ from assets.feature_tables import FEATURE_TABLES
 from assets.freshness import BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, ONE_RUN
 from ml_platform.calendar import mondays, parse_monday
-from ml_platform.contracts import Column, FeatureTable
+from ml_platform.contracts import FeatureTable
 from resources import LakeResource, WarehouseResource
 
 if TYPE_CHECKING:
@@ -87,18 +87,12 @@ def column_schema(table: FeatureTable) -> dg.TableSchema:
                 name=column.name,
                 type=column.dtype,
                 description=f"{column.description} [{column.unit}]",
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=bounds(column)),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.bounds)),
                 tags={"pii": column.pii},
             )
             for column in table.columns
         ]
     )
-
-
-def bounds(column: Column) -> list[str]:
-    """A column's bounds as words."""
-    lower = [f">= {column.lower:g}"] if column.lower is not None else []
-    return lower + ([f"<= {column.upper:g}"] if column.upper is not None else [])
 
 
 def _contract_result(key: dg.AssetKey, weeks: "list[Week]") -> dg.AssetCheckResult:

@@ -27,6 +27,11 @@
         and mod(landed_on + 1 - cast('2016-12-26' as date), 7) = 0
 {%- endmacro %}
 
+{# The Monday that comes after a day: what landed on the day is known as of it. #}
+{% macro monday_after(column) -%}
+    {{ column }} + cast(7 - mod({{ column }} - cast('2016-12-26' as date), 7) as integer)
+{%- endmacro %}
+
 {# The day on which what is still the newest version will be superseded. #}
 {% macro for_ever() -%}
     cast('9999-12-31' as date)

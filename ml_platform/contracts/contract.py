@@ -19,12 +19,12 @@ from ml_platform.monitoring.promises import Promise, Terms
 if TYPE_CHECKING:
     import polars as pl
 
-Dtype = Literal["int8", "int32", "int64", "float32", "float64", "bool", "string", "date"]
+Dtype = Literal["int8", "int32", "int64", "float32", "float64", "bool", "string", "date", "list[int32]", "list[int64]"]
 Unit = Literal["id", "name", "date", "cents", "days", "weeks", "count", "ratio", "flag", "probability"]
 Pii = Literal["none", "pseudonymous", "personal"]
 """`pseudonymous`: names a person only to who holds the key list. `personal`: says who somebody is."""
 
-_POLARS_NAMES: Mapping[Dtype, str] = {
+_POLARS_NAMES: Mapping[str, str] = {
     "int8": "Int8",
     "int32": "Int32",
     "int64": "Int64",
@@ -47,6 +47,7 @@ class ContractViolation(PlatformError):
 class Column:
     """One promise: dtype, unit and inclusive bounds of the values. A null is refused unless `nullable`.
 
+    Unit and bounds of a list are those of each of its elements; an element is never null, and a list may be empty.
     Floats are always finite: a ratio without a denominator is null, never NaN or infinity. `grows`: the value grows
     with the history that has been observed, so it drifts by construction: drift of it is shown, not counted.
     """
@@ -68,6 +69,18 @@ class Column:
             raise ConfigurationError("it has no description", where=f"Column {self.name}")
         if self.lower is not None and self.upper is not None and self.lower > self.upper:
             raise ConfigurationError("its lower bound is above its upper bound", where=f"Column {self.name}")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a value is a list of numbers: for trainers that read sequences, and no column of a matrix."""
+        return self.dtype.startswith("list[")
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """The bounds as words."""
+        of = "each " if self.is_list else ""
+        lower = (f"{of}>= {self.lower:g}",) if self.lower is not None else ()
+        return (*lower, f"{of}<= {self.upper:g}") if self.upper is not None else lower
 
 
 AS_OF = Column("as_of", "date", "Monday the row is known at: built only from what had landed before it.", "date")
@@ -134,7 +147,11 @@ class Contract:
         """Column name -> polars dtype, in the order of the published files."""
         import polars as pl
 
-        return {column.name: getattr(pl, _POLARS_NAMES[column.dtype])() for column in self.columns}
+        def of(dtype: str) -> "pl.DataType":
+            name, _, inner = dtype.partition("[")
+            return pl.List(of(inner.rstrip("]"))) if inner else getattr(pl, _POLARS_NAMES[name])()
+
+        return {column.name: of(column.dtype) for column in self.columns}
 
     def conform(self, frame: "pl.DataFrame") -> "pl.DataFrame":
         """The frame with the declared columns, order and dtypes, sorted by key. Raises ContractViolation when a
@@ -167,7 +184,27 @@ class Contract:
         def finite(data: Any) -> Any:
             return data.lazyframe.select(pl.col(data.key).is_finite())
 
+        def complete(data: Any) -> Any:
+            values = pl.col(data.key).list
+            return data.lazyframe.select(values.drop_nulls().list.len() == values.len())
+
+        def least(data: Any, bound: float) -> Any:
+            return data.lazyframe.select((pl.col(data.key).list.min() >= bound).fill_null(True))
+
+        def greatest(data: Any, bound: float) -> Any:
+            return data.lazyframe.select((pl.col(data.key).list.max() <= bound).fill_null(True))
+
+        def list_checks(column: Column) -> list[Any]:
+            found = [pa.Check(complete, name="elements_not_null")]
+            for check, name, bound in ((least, ">=", column.lower), (greatest, "<=", column.upper)):
+                if bound is not None:
+                    limit = _bound(column, bound)
+                    found.append(pa.Check(check, name=f"elements {name} {limit}", bound=limit))
+            return found
+
         def checks(column: Column) -> list[Any]:
+            if column.is_list:
+                return list_checks(column)
             found = [pa.Check(finite, name="finite")] if column.dtype.startswith("float") else []
             if column.lower is not None:
                 found.append(pa.Check.ge(_bound(column, column.lower)))
@@ -236,4 +273,4 @@ class FeatureTable(Contract):
 
 def _bound(column: Column, bound: float) -> float | int:
     """Whole bounds of whole columns as int: an int64 compared to a float loses its last digits."""
-    return int(bound) if column.dtype.startswith("int") and math.isfinite(bound) else bound
+    return int(bound) if "int" in column.dtype and math.isfinite(bound) else bound

@@ -12,6 +12,7 @@ import polars as pl
 from ml_platform.contracts import FeatureTable
 
 SAMPLED_ENTITIES = 50
+_RECOMPUTED = "__recomputed"
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class AuditOutcome:
 
 
 def sampled_entities(table: FeatureTable, frame: pl.DataFrame) -> list[int]:
-    """At most SAMPLED_ENTITIES values of the first entity column (the household), spread by hash: the same for the
-    same rows. All rows of a sampled household are audited, so a row that should be there and is not is found too."""
+    """At most SAMPLED_ENTITIES values of the first entity column, spread by hash: the same for the same rows. All rows
+    of, say, a sampled household are audited, so a row that should be there and is not is found too."""
     ids = frame.select(pl.col(table.entity[0]).unique().alias("id"))
     return ids.sort(pl.col("id").hash(seed=0), "id")["id"].head(SAMPLED_ENTITIES).to_list()
 
@@ -38,22 +39,39 @@ def audit_point_in_time(
 ) -> AuditOutcome:
     """Compares the published rows of the sampled entities with the recomputation, over the columns this has.
 
-    A row that one side lacks counts as a row of zeros: a household without a line may stand in the table for another
-    reason, but then it has bought nothing.
+    A row that one side lacks counts as a row of zeros (of empty texts and lists): a household without a line may stand
+    in the table for another reason, but then it has bought nothing.
     """
     key = list(table.key)
     columns = [name for name in recomputed.columns if name not in key]
     sampled = features.filter(pl.col(table.entity[0]).is_in(entities))
-    ours = _long(table, sampled, key, columns, "published")
-    theirs = _long(table, recomputed, key, columns, "recomputed")
-    both = ours.join(theirs, on=[*key, "column"], how="full", coalesce=True)
-    differ = both.filter(pl.col("published").fill_null(0) != pl.col("recomputed").fill_null(0))
-    shown = differ.with_columns(pl.col("published", "recomputed").cast(pl.String))
-    return AuditOutcome(both.height, shown.sort([*key, "column"]))
+    ours, theirs = (_comparable(table, frame, key, columns) for frame in (sampled, recomputed))
+    both = ours.join(theirs, on=key, how="full", coalesce=True, suffix=_RECOMPUTED)
+    mismatches = pl.concat(_mismatches(both, key, column) for column in columns)
+    return AuditOutcome(both.height * len(columns), mismatches.sort([*key, "column"]))
 
 
-def _long(table: FeatureTable, frame: pl.DataFrame, key: list[str], columns: list[str], name: str) -> pl.DataFrame:
-    """One row a value. As Float64: cents and counts are exact in it below 2**53."""
+def _comparable(table: FeatureTable, frame: pl.DataFrame, key: list[str], columns: list[str]) -> pl.DataFrame:
+    """Key and columns in the types that are compared: whatever a query calls a number, as Float64 (cents and counts are
+    exact in it below 2**53)."""
     schema = table.schema()
-    exact = frame.select(*(pl.col(each).cast(schema[each]) for each in key), pl.col(columns).cast(pl.Float64))
-    return exact.unpivot(index=key, on=columns, variable_name="column", value_name=name)
+    compared = {name: pl.Float64() if schema[name].is_numeric() else schema[name] for name in columns}
+    types = {name: schema[name] for name in key} | compared
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+
+
+def _mismatches(both: pl.DataFrame, key: list[str], column: str) -> pl.DataFrame:
+    """The rows whose two values of the column differ: [key…, column, published, recomputed]."""
+    published, recomputed = pl.col(column), pl.col(column + _RECOMPUTED)
+    dtype = both.schema[column]
+    nothing = pl.lit([] if isinstance(dtype, pl.List) else "" if dtype == pl.String else 0, dtype=dtype)
+    return both.filter(published.fill_null(nothing) != recomputed.fill_null(nothing)).select(
+        *key,
+        pl.lit(column).alias("column"),
+        _text(published, dtype).alias("published"),
+        _text(recomputed, dtype).alias("recomputed"),
+    )
+
+
+def _text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    return value.cast(pl.List(pl.String)).list.join(" ") if isinstance(dtype, pl.List) else value.cast(pl.String)

@@ -14,6 +14,7 @@ DELTAS = (
     "staging.stg_transactions",
     "marts.line_changes",
     "marts.basket_changes",
+    "marts.basket_contents",
     "marts.household_day_deltas",
     "marts.household_category_day_deltas",
     "marts.household_category_totals",
@@ -86,6 +87,17 @@ def test_deltas_that_landed_up_to_a_day_add_up_to_what_was_known_then(
                 """,
                 on,
             ) == {(*line.key, line.sales_cents) for line in lines}
+            assert summed(
+                connection,
+                """
+                select household_id, basket_id, unnest(products)
+                from (
+                    select * from marts.basket_contents where landed_on <= $on
+                    qualify row_number() over (partition by household_id, basket_id order by landed_on desc) = 1
+                )
+                """,
+                on,
+            ) == {line.key for line in lines}
             days = {(line.household_id, line.event_date) for line in lines}
             assert summed(
                 connection,

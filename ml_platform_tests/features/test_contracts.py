@@ -69,6 +69,59 @@ def test_columns_that_are_missing_extra_of_another_type_or_in_another_order_fail
     assert not HOUSEHOLD.check(broken).passed
 
 
+LISTS = Contract(
+    "lists", "Lists", "team:x", ("household_id",),
+    (
+        Column("household_id", "int64", "Household", "id", lower=1),
+        Column("sizes", "list[int32]", "Sizes", "count", lower=1, upper=9),
+        Column("gaps", "list[int64]", "Gaps", "days", nullable=True),
+    ),
+)  # fmt: skip
+
+
+def lists(sizes: list[int | None] | None, gaps: list[int | None] | None = None) -> pl.DataFrame:
+    schema = {"household_id": pl.Int64(), "sizes": pl.List(pl.Int32()), "gaps": pl.List(pl.Int64())}
+    return pl.DataFrame({"household_id": [1, 2], "sizes": [[1, 9], sizes], "gaps": [[-5], gaps]}, schema=schema)
+
+
+@pytest.mark.parametrize(("sizes", "gaps"), [([9, 1], []), ([], None)])
+def test_a_list_whose_elements_keep_the_bounds_passes(sizes: list[int | None], gaps: list[int | None] | None) -> None:
+    frame = lists(sizes, gaps)
+    assert LISTS.check(frame).passed and LISTS.conform(frame).equals(frame)
+    assert LISTS.schema() == dict(frame.schema)
+
+
+@pytest.mark.parametrize(
+    ("frame", "column", "check"),
+    [
+        (lists([1, 0]), "sizes", "elements >= 1"),
+        (lists([10]), "sizes", "elements <= 9"),
+        (lists([1, None]), "sizes", "elements_not_null"),
+        (lists([2], [1, None]), "gaps", "elements_not_null"),
+        (lists(None), "sizes", "not_nullable"),
+    ],
+)
+def test_a_list_with_an_element_that_is_null_or_out_of_bounds_is_shown(
+    frame: pl.DataFrame, column: str, check: str
+) -> None:
+    outcome = LISTS.check(frame)
+    assert not outcome.passed
+    case = outcome.failure_cases.filter(pl.col("check") == check).row(0, named=True)
+    assert (case["column"], case["row"]) == (column, "household_id=2")
+
+
+def test_a_list_of_wider_numbers_does_not_conform_when_one_is_lost() -> None:
+    wide = lists([1]).with_columns(sizes=pl.Series([[1], [2**40]]))
+    with pytest.raises(ContractViolation):
+        LISTS.conform(wide)
+
+
+def test_the_words_for_bounds_say_when_they_are_of_each_element() -> None:
+    assert LISTS.column("sizes").bounds == ("each >= 1", "each <= 9")
+    assert LISTS.column("household_id").bounds == (">= 1",)
+    assert LISTS.column("gaps").bounds == ()
+
+
 def test_many_failures_are_counted_and_few_are_shown() -> None:
     rows = 5000
     frame = pl.DataFrame({"household_id": range(1, rows + 1), "spend_cents_28d": [-1] * rows}).with_columns(
@@ -122,4 +175,4 @@ def test_every_declared_table_has_an_audit_and_bounds_on_what_it_counts(table: F
 
 def test_every_household_is_classed_as_personal_information() -> None:
     for table in FEATURE_TABLES.values():
-        assert table.column("household_id").pii == "pseudonymous"
+        assert all(column.pii == "pseudonymous" for column in table.columns if column.name == "household_id")

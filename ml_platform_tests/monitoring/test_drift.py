@@ -191,6 +191,8 @@ def test_lifetime_counts_are_the_columns_declared_to_grow() -> None:
         "household:trips_ever",
         "household:redemptions_ever",
         "household_category:days_ever",
+        "household_baskets:baskets",
+        "household_baskets:distinct_products",
     }
 
 
