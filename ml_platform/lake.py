@@ -233,8 +233,11 @@ class PartitionedTable:
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
     """The frame as Parquet: the same bytes for equal frames, whatever their chunks and the number of threads."""
+    # Lists that are a slice of longer ones would be cut into pages by the length of those: gathered, they stand alone.
+    lists = [name for name, dtype in frame.schema.items() if dtype == pl.List]
+    whole = frame.rechunk().with_columns(pl.col(lists).gather(pl.int_range(pl.len())))
     buffer = io.BytesIO()
-    frame.rechunk().write_parquet(buffer, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS)
+    whole.write_parquet(buffer, compression="zstd", compression_level=3, row_group_size=ROW_GROUP_ROWS)
     return buffer.getvalue()
 
 

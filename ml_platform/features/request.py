@@ -51,8 +51,7 @@ def get_features(
     tables = list(dict.fromkeys(store.resolve(reference)[0] for reference in references))
     keys = {name: dtype for table in tables for name, dtype in table.schema().items() if name in table.entity}
     joined = store.join(read_labels(labels, keys), references, ttl, label_time)
-    content = parquet_bytes(joined) if out.suffix == ".parquet" else joined.write_csv().encode()
-    write_atomically(out, content)
+    write_atomically(out, parquet_bytes(joined) if out.suffix == ".parquet" else _csv(joined, out))
     return Answer(joined.height, {table.name: joined[f"{table.name}__as_of"].count() for table in tables})
 
 
@@ -69,6 +68,15 @@ def read_labels(path: Path, keys: dict[str, pl.DataType]) -> pl.DataFrame:
             where=path,
             next_step="give a Parquet file, or a CSV file with a header and the keys' types",
         ) from error
+
+
+def _csv(joined: pl.DataFrame, out: Path) -> bytes:
+    lists = [name for name, dtype in joined.schema.items() if dtype == pl.List]
+    if lists:
+        raise UnreadableLabels(
+            f"lists cannot be written as CSV: {', '.join(lists)}", where=out, next_step="write a .parquet file"
+        )
+    return joined.write_csv().encode()
 
 
 def _demand_kind(path: Path) -> None:

@@ -1,14 +1,16 @@
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from ml_platform.contracts import AS_OF, Column
 from ml_platform.features.pit import LabelsUnusable
 from ml_platform.features.request import UnreadableLabels, get_features
 from ml_platform.features.store import FeatureStore, UnknownFeature
 from ml_platform.lake import LakeWriteFailed
-from ml_platform_tests.features.conftest import MONDAYS
+from ml_platform_tests.features.conftest import HOUSEHOLD, MONDAYS
 
 SPEND, LINES = "household:spend_cents_28d", "household_category:lines_28d"
 
@@ -78,6 +80,20 @@ def test_a_csv_of_ones_own_comes_back_with_features_beside_it(store: FeatureStor
     assert read["who"].to_list() == ["b", "a"]
     assert read["product_category"].to_list() == ["007", "BREAD"]
     assert read["household_category__lines_28d"].to_list() == [20, None]
+
+
+def test_lists_come_beside_labels_as_parquet_and_are_refused_as_csv(tmp_path: Path) -> None:
+    products = Column("products", "list[int64]", "Products", "id", lower=1)
+    table = replace(HOUSEHOLD, columns=(HOUSEHOLD.column("household_id"), AS_OF, products))
+    store = FeatureStore(tmp_path / "lake", {"household": table})
+    rows = pl.DataFrame({"household_id": [1, 2], "as_of": [MONDAYS[0]] * 2, "products": [[7, 3, 7], [5]]})
+    store.table("household").publish(store.table("household").stage(MONDAYS[0].isoformat(), table.conform(rows)))
+    mine, out = tmp_path / "mine.csv", tmp_path / "out.parquet"
+    mine.write_text("household_id,as_of\n2,2017-06-05\n9,2017-06-05\n1,2017-06-07\n")
+    get_features(store, mine, ["household:products"], out)
+    assert pl.read_parquet(out)["household__products"].to_list() == [[5], None, [7, 3, 7]]
+    with pytest.raises(UnreadableLabels, match="household__products"):
+        get_features(store, mine, ["household:products"], tmp_path / "out.csv")
 
 
 def test_instants_in_a_csv_keep_their_time_zone(store: FeatureStore, tmp_path: Path) -> None:
