@@ -84,6 +84,7 @@ purchases as (
     select household_id, product_id, event_date, landed_on, sum(sign) as baskets_delta
     from {{ ref('line_changes') }}
     where event_date >= {{ day('as_of_from') }} - 84 and landed_on < {{ day('as_of_to') }}
+        and product_id in (select product_id from catalogue)
     group by household_id, product_id, event_date, landed_on
     having sum(sign) <> 0
 ),
