@@ -57,14 +57,13 @@ class KubernetesCompute(dg.ConfigurableResource):
         from resources.pods import train_in_pod
 
         resources = Resources.from_json(context.op.tags[RESOURCES_TAG])
-        for left in reversed(range(resources.max_preemption_retries + 1)):
+        most = resources.max_preemption_retries
+        for restart in range(1, most + 1):
             try:
                 return train_in_pod(context, job, resources)
             except NodeTakenAway as death:
-                if not left:
-                    raise
-                context.log.warning(f"{death} The training starts again in a new pod, {left} more times at most.")
-        raise AssertionError("the last time either returns or raises")
+                context.log.warning(f"{death} The training goes on in a new pod, restart {restart} of at most {most}.")
+        return train_in_pod(context, job, resources)
 
 
 def build_compute() -> Compute:

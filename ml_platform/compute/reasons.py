@@ -17,6 +17,8 @@ Pod = Mapping[str, Any]
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError")
 IMAGE_NEVER = ("InvalidImageName", "ErrImageNeverPull")
 TAKEN_AWAY = ("Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity")
+INTERRUPTED = "TrainingInterrupted"
+"""How a worker's report begins that was told to stop, and did: nobody but the cluster tells it so."""
 _EXCEEDED = re.compile(r"exceed(s|ed)\b")
 _INSUFFICIENT = re.compile(r"Insufficient ([\w.\-]+(?:/[\w.\-]*\w)?)")
 
@@ -29,7 +31,7 @@ class NodeTakenAway(PodDied):
     """Evicted, preempted, or lost with its node: nothing the training did, so it may start again elsewhere."""
 
 
-class OutOfMemory(PodDied):
+class PodOutOfMemory(PodDied):
     """The training wanted more memory than its declaration gives it."""
 
 
@@ -121,7 +123,7 @@ def death_of(
     disruption = _condition(known, "DisruptionTarget")
     if ended.get("reason") == "OOMKilled":
         limit = _container(known).get("resources", {}).get("limits", {}).get("memory", "its limit")
-        return OutOfMemory(
+        return PodOutOfMemory(
             f"OOMKilled: the worker used more than {limit} of memory",
             where=_name(known),
             next_step="raise memory_gib in the model's resources, or train on less; it is not tried again as it is",
@@ -145,7 +147,10 @@ def death_of(
             where=_name(known),
             next_step="look at the node and at the priority class in the model's resources",
         )
-    return reported_failure(messages) or TrainingFailed(
+    reported = reported_failure(messages)
+    if reported and reported.what.startswith(INTERRUPTED):
+        return NodeTakenAway(reported.what, where=_name(known), next_step="look at what deletes pods on that node")
+    return reported or TrainingFailed(
         " ".join([f"the worker exited with {ended.get('exitCode', 'no status')}", _last_words(tail)]).strip(),
         where=_name(known),
         next_step="see the worker's lines in the run's log",
