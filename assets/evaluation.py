@@ -37,15 +37,17 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         import polars as pl
 
-        from ml_platform.evaluation.plots import evaluation_plots, markdown_image
-        from ml_platform.evaluation.report import Scored, evaluate, flat_metrics, metrics_table
-        from ml_platform.predictions import score
+        from ml_platform.evaluation.plots import markdown_image
+        from ml_platform.evaluation.report import Answered, evaluate, flat_metrics, metrics_table
+        from ml_platform.predictions import answer
         from ml_platform.registry.bundles import open_bundle
         from ml_platform.registry.promotion import opponent
-        from ml_platform.training.data import feature_matrix
+        from ml_platform.tasks import task_of
         from ml_platform.training.rehearsal import is_reproducible
 
         data = lake.table("training_sets", spec.name).require(context.partition_key)
+        catalogues = lake.table("catalogues", spec.name)
+        items = catalogues.read(context.partition_key) if catalogues.published(context.partition_key) else None
         frame = lake.table("training_sets", spec.name).read(context.partition_key)
         held_out = frame.filter(pl.col("role") == "evaluate")
         book = ledger.open()
@@ -56,16 +58,17 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
             same = is_reproducible(
                 spec, bundle, Path(str(data.path)), data.metadata["digest"], Path(folder), context.log.info
             )
-        rows, keys = held_out.to_arrow(), held_out.select(*spec.entity, "as_of")
+        keys = held_out.select(*spec.entity, "as_of")
         found = evaluate(
             spec,
             frame,
-            Scored(bundle.digest, bundle.predict(feature_matrix(rows, bundle.columns))),
-            Scored(rival.digest, score(spec, rival, lake.features(FEATURE_TABLES), keys)) if rival else None,
+            Answered(bundle.digest, task_of(spec).answers(bundle, held_out, items)),
+            Answered(rival.digest, answer(spec, rival, lake.features(FEATURE_TABLES), keys)) if rival else None,
             reproducible=same,
+            items=items,
         )
         book.record_verdict(spec.name, version.version, found.verdict.to_json(), champion.version if champion else None)
-        plots = evaluation_plots(found)
+        plots = task_of(spec).plots(found)
         if version.tracking_run_id:
             attempt = tracking.open().resume(version.tracking_run_id)
             attempt.log_metrics(flat_metrics(found))

@@ -35,7 +35,7 @@ def build_drift(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         description=f"Features and scores of a Monday against what the champion of {spec.name} was trained on.",
-        deps=[predictions_key(spec), *(feature_key(table) for table in spec.tables)],
+        deps=[predictions_key(spec), *(feature_key(table) for table in spec.reads)],
         partitions_def=AS_OF_MONDAYS,
         check_specs=[dg.AssetCheckSpec("calm", asset=key, description="The Monday is like those of the training.")],
         automation_condition=when_inputs_are_new(),
@@ -151,11 +151,13 @@ def _evidently(
 ) -> dg.MetadataValue:
     """Evidently's report of the same data, on a sample of each side, as a link."""
     import polars as pl
+    import polars.selectors as cs
 
     from ml_platform.monitoring.evidently_report import write_report
     from ml_platform.training.job import column_of
 
-    columns = [column_of(reference) for reference in spec.features]
+    numeric = inputs.select(cs.numeric() | cs.boolean()).columns
+    columns = [name for reference in spec.features if (name := column_of(reference)) in numeric]
     then = trained_on.filter(pl.col("role") == "train").select(columns)
     written = write_report(then, inputs.select(columns), folder / f"{as_of}.html", seed=spec.seed)
     return dg.MetadataValue.url(written.path.absolute().as_uri())

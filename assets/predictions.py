@@ -25,7 +25,7 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         key=key,
         description=f"Weekly scores by the champion. {spec.description}",
-        deps=[model_key(spec, "champion"), *(feature_key(table) for table in spec.tables)],
+        deps=[model_key(spec, "champion"), *(feature_key(table) for table in spec.reads)],
         partitions_def=AS_OF_MONDAYS,
         # What was predicted stays as it was made: a new champion's first Monday is the present one.
         automation_condition=when_inputs_are_new(ignore=dg.AssetSelection.assets(model_key(spec, "champion")))
@@ -37,12 +37,13 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource
     ) -> dg.MaterializeResult:
         from ml_platform.evaluation.plots import distribution_markdown
-        from ml_platform.predictions import contract, population_table, predict, top_rows
+        from ml_platform.predictions import contract, predict
+        from ml_platform.tasks import task_of
 
         as_of, store = parse_monday(context.partition_key), lake.features(FEATURE_TABLES)
         scorers = _scorers(ledger.open(), spec)
         frame = predict(spec, scorers, store, as_of)
-        promise, table = contract(spec, population_table(spec, store)), lake.table("predictions", spec.name)
+        promise, table = contract(spec, store), lake.table("predictions", spec.name)
         outcome = promise.check(frame)
         versions = {role: str(scorer.version) for role, scorer in scorers.items()}
         staged = table.stage(context.partition_key, frame, versions)
@@ -56,7 +57,7 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
                 "dagster/row_count": published.rows,
                 **versions,
                 "path": dg.MetadataValue.path(str(published.path)),
-                "highest": table_of(top_rows(spec, frame)),
+                "highest": table_of(task_of(spec).highlights(spec, frame)),
                 "distribution": dg.MetadataValue.md(distribution_markdown(scores.to_numpy())),
             },
             check_results=[dg.AssetCheckResult(check_name="contract", passed=True)],

@@ -17,7 +17,7 @@ from resources.compute import Compute
 
 def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     """`models/<name>/training_set`: mature labels joined point-in-time to features, as known before the cutoff."""
-    features = [dg.AssetDep(feature_key(table), partition_mapping=HISTORY) for table in spec.tables]
+    features = [dg.AssetDep(feature_key(table), partition_mapping=HISTORY) for table in spec.reads]
     marts = [dg.AssetDep(["marts", mart], partition_mapping=WEEK_BEFORE) for mart in spec.label.reads]
 
     @dg.asset(
@@ -37,7 +37,8 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         mondays = list(spec.split.roles(cutoff, spec.label))
         with warehouse.open().session(f"labels of {spec.name}") as session:
             labels = session.read(spec.label.sql.read_text(), {"as_ofs": mondays, "cutoff": cutoff})
-        built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets)
+        catalogues = lake.table("catalogues", spec.name)
+        built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets, catalogues)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.digest),
             metadata={
@@ -73,7 +74,14 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         cutoff = parse_monday(context.partition_key)
         data = lake.table("training_sets", spec.name).require(context.partition_key)
         folder = lake.models(spec.name)
-        job = TrainingJob.from_spec(spec, Path(str(data.path)), data.metadata["digest"], folder)
+        items = lake.table("catalogues", spec.name).published(context.partition_key)
+        job = TrainingJob.from_spec(
+            spec,
+            Path(str(data.path)),
+            data.metadata["digest"],
+            folder,
+            catalogue_path=Path(str(items.path)) if items else None,
+        )
         job = replace(job, output=str(folder / job.digest()[:16]))
         track = tracking.open()
         track.close_abandoned(lambda run_id: _is_over(context.instance, run_id))

@@ -17,8 +17,7 @@ import polars as pl
 
 from benchmarks.rows import REPOSITORY
 from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPENING_DAY, last_monday, mondays
-from ml_platform.evaluation.plots import evaluation_plots
-from ml_platform.evaluation.report import Scored, evaluate, flat_metrics
+from ml_platform.evaluation.report import Answered, evaluate, flat_metrics
 from ml_platform.features.publish import publish_weeks
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
@@ -33,15 +32,15 @@ from ml_platform.monitoring.weekly import (
     publish_drift,
     publish_performance,
 )
-from ml_platform.predictions import Scorer, contract, population_table, predict
+from ml_platform.predictions import Scorer, contract, predict
 from ml_platform.registry import promotion
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.records import PromotionRefused
 from ml_platform.settings import Settings
+from ml_platform.tasks import task_of
 from ml_platform.tracking.mlflow import Tracking
 from ml_platform.training.compute import run_worker
-from ml_platform.training.data import feature_matrix
 from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.rehearsal import is_reproducible
 from ml_platform.training.sets import build_training_set
@@ -138,20 +137,20 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
         tracking_run_id=attempt.run_id,
     )
     frame = sets.read(cutoff.isoformat())
-    rows = frame.filter(pl.col("role") == "evaluate").to_arrow()
+    rows = frame.filter(pl.col("role") == "evaluate")
     with tempfile.TemporaryDirectory() as aside:
         same = is_reproducible(spec, bundle, data, built.digest, Path(aside), print)
-    scored = Scored(bundle.digest, bundle.predict(feature_matrix(rows, bundle.columns)))
+    scored = Answered(bundle.digest, task_of(spec).answers(bundle, rows, None))
     found = evaluate(spec, frame, scored, None, reproducible=same)
     book.record_verdict(spec.name, version.version, found.verdict.to_json(), None)
     attempt.log_metrics(flat_metrics(found))
-    attempt.log_plots(evaluation_plots(found))
+    attempt.log_plots(task_of(spec).plots(found))
     promoted = _promote(spec, book, version.version)
     tracking.project(book, spec.name)
     if not promoted:
         return
     predictions = predict(spec, {"champion": Scorer(version.version, bundle)}, store, cutoff)
-    outcome = contract(spec, population_table(spec, store)).check(predictions)
+    outcome = contract(spec, store).check(predictions)
     if not outcome.passed:
         raise SystemExit(f"predictions of {spec.name} break their contract")
     table = PartitionedTable(settings.lake / "predictions", spec.name)

@@ -1,10 +1,11 @@
-"""Batch predictions: the champion scores everyone the newest snapshot knows, and every row says what it rests on.
+"""Batch predictions: the champion answers for everyone the newest snapshot knows, and every row says what it rests on.
 
-While a challenger is on trial it scores the same rows; `role` tells whose score a row holds.
+What an answer is, a probability or a ranked list, is the task's (see `tasks`). While a challenger is on trial it
+answers for the same entities; `role` tells whose answer a row holds.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -16,7 +17,7 @@ from ml_platform.contracts import AS_OF, Column, Contract, FeatureTable
 from ml_platform.errors import PlatformError
 from ml_platform.features.store import FeatureStore
 from ml_platform.registry.bundles import Bundle
-from ml_platform.training.data import feature_matrix
+from ml_platform.tasks import task_of
 from ml_platform.training.spec import ModelSpec
 
 Role = Literal["champion", "challenger"]
@@ -34,11 +35,15 @@ class SnapshotMissing(PlatformError):
     """The feature partition that should be scored is not published."""
 
 
-def contract(spec: ModelSpec, population: FeatureTable) -> Contract:
-    """What a prediction table promises: [entity…, role, as_of, score, model_version, feature_as_of, data_digest]."""
+def contract(spec: ModelSpec, store: FeatureStore) -> Contract:
+    """What a prediction table promises: [entity…, role, as_of, the answer, model_version, feature_as_of, data_digest].
+
+    A ranked list stands in as many rows as it has places, and its place joins the key.
+    """
+    population, items = population_table(spec, store), store.contract(spec.items) if spec.items else None
+    key, answer = task_of(spec).columns(spec, items)
     role = Column("role", "string", "Whether the row is the champion's, or its challenger's on trial", "name")
     stated = (
-        Column("score", "float64", f"Calibrated probability: {spec.description}", "probability", lower=0.0, upper=1.0),
         Column("model_version", "int64", "Version in the ledger that scored", "id", lower=1),
         Column("feature_as_of", "date", "Monday of the feature rows that were scored", "date"),
         Column("data_digest", "string", "SHA-256 over the published feature partitions", "id"),
@@ -47,8 +52,8 @@ def contract(spec: ModelSpec, population: FeatureTable) -> Contract:
         name=spec.name,
         description=f"Weekly predictions of {spec.name}",
         owner=spec.owner,
-        entity=(*spec.entity, "role"),
-        columns=(*(population.column(name) for name in spec.entity), role, AS_OF, *stated),
+        entity=(*spec.entity, "role", *key),
+        columns=(*(population.column(name) for name in spec.entity), role, AS_OF, *answer, *stated),
     )
 
 
@@ -70,13 +75,28 @@ def joined(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFr
     return store.join(keys, bundle.features, timedelta(days=spec.feature_ttl_days))
 
 
-def score(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFrame) -> np.ndarray:
-    """Scores of the rows [entity…, as_of] by a bundle: [n_rows] float64."""
-    return bundle.predict(feature_matrix(joined(spec, bundle, store, keys).to_arrow(), bundle.columns))
+def catalogue(spec: ModelSpec, store: FeatureStore, as_ofs: Sequence[date]) -> pl.DataFrame | None:
+    """What a ranker may list on each of these Mondays: [item…, as_of, `table__column`…], sorted by as_of and item; None
+    for a classifier. Raises SnapshotMissing."""
+    if spec.items is None:
+        return None
+    table, promised = store.table(spec.items), store.contract(spec.items)
+    for as_of in as_ofs:
+        if table.published(as_of.isoformat()) is None:
+            raise _missing(spec.items, as_of)
+    values = [pl.col(column.name).alias(f"{spec.items}__{column.name}") for column in promised.values]
+    rows = pl.concat([table.read(as_of.isoformat()) for as_of in sorted(as_ofs)])
+    return rows.select(*promised.entity, "as_of", *values).sort("as_of", *promised.entity)
+
+
+def answer(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFrame) -> np.ndarray:
+    """Answers to the rows [entity…, as_of] by a bundle: [n_rows, …] as its task gives them."""
+    items = catalogue(spec, store, keys["as_of"].unique().to_list())
+    return task_of(spec).answers(bundle, joined(spec, bundle, store, keys), items)
 
 
 def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore, as_of: date) -> pl.DataFrame:
-    """Every entity of the snapshot scored in each role: [n_entities x n_roles, as `contract`], by role, then key.
+    """An answer for every entity of the snapshot in each role: rows as `contract`, by role, then key.
 
     Raises SnapshotMissing when a feature table has no partition for `as_of`.
     """
@@ -84,25 +104,26 @@ def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore
     if population.published(as_of.isoformat()) is None:
         raise _missing(population.name, as_of)
     keys = population.read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
-    scored = [
-        keys.select(
-            *spec.entity,
+    items, columns = catalogue(spec, store, [as_of]), contract(spec, store).schema()
+    answered = [
+        task_of(spec)
+        .tabulate(scorer.bundle, joined(spec, scorer.bundle, store, keys), items, [*spec.entity, "as_of"])
+        .with_columns(
             pl.lit(role).alias("role"),
-            "as_of",
-            pl.Series("score", score(spec, scorer.bundle, store, keys), dtype=pl.Float64),
             pl.lit(scorer.version, dtype=pl.Int64).alias("model_version"),
             pl.lit(as_of).alias("feature_as_of"),
-            pl.lit(_data_digest(scorer.bundle, store, as_of)).alias("data_digest"),
+            pl.lit(_data_digest(spec, scorer.bundle, store, as_of)).alias("data_digest"),
         )
+        .select(list(columns))
         for role, scorer in scorers.items()
     ]
-    return pl.concat(scored)
+    return pl.concat(answered)
 
 
-def _data_digest(bundle: Bundle, store: FeatureStore, as_of: date) -> str:
+def _data_digest(spec: ModelSpec, bundle: Bundle, store: FeatureStore, as_of: date) -> str:
     """SHA-256 over the published partitions of the Monday that the bundle reads. Raises SnapshotMissing."""
-    digests = []
-    for name in dict.fromkeys(reference.split(":")[0] for reference in bundle.features):
+    digests, items = [], [spec.items] if spec.items else []
+    for name in dict.fromkeys([*(reference.split(":")[0] for reference in bundle.features), *items]):
         published = store.table(name).published(as_of.isoformat())
         if published is None:
             raise _missing(name, as_of)
@@ -112,20 +133,3 @@ def _data_digest(bundle: Bundle, store: FeatureStore, as_of: date) -> str:
 
 def _missing(table: str, as_of: date) -> SnapshotMissing:
     return SnapshotMissing(f"features/{table} has no partition {as_of}", next_step=f"mlp run 'key:features/{table}'")
-
-
-def top_rows(spec: ModelSpec, frame: pl.DataFrame, shown: int = 10) -> list[dict[str, object]]:
-    """What the champion's scores say at a glance: groups of the entity's other key columns, or the highest rows."""
-    frame = frame.filter(pl.col("role") == "champion")
-    group = [name for name in spec.entity if name != spec.cluster]
-    if group:
-        top = frame.group_by(group).agg(
-            expected=pl.col("score").sum().round(1), rows=pl.len(), mean=pl.col("score").mean()
-        )
-        return top.sort("expected", *group, descending=[True, *([False] * len(group))]).head(shown).to_dicts()
-    return (
-        frame.sort("score", *spec.entity, descending=[True, *([False] * len(spec.entity))])
-        .select(*spec.entity, "score")
-        .head(shown)
-        .to_dicts()
-    )

@@ -63,7 +63,7 @@ def _asked(
     monday = found.cutoff.isoformat()
     if not found.due:
         return dg.SkipReason(f"{found.reason}; held back: {found.held}" if found.held else found.reason)
-    missing = [name for name in spec.tables if lake.features(FEATURE_TABLES).table(name).published(monday) is None]
+    missing = [name for name in spec.reads if lake.features(FEATURE_TABLES).table(name).published(monday) is None]
     if missing:
         return dg.SkipReason(f"waiting for the features of {monday}: {', '.join(missing)}")
     return request(

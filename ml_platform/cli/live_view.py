@@ -11,6 +11,7 @@ from ml_platform.clock import Clock
 from ml_platform.errors import PlatformError
 from ml_platform.landing.files import LandingFolder
 from ml_platform.settings import Settings
+from ml_platform.training.spec import ModelSpec
 
 SHOWN_ALERTS = 8
 COLOURS = {"calm": "green", "drifted": "red", "data_bug": "yellow", "held": "green", "broken": "red", "unknown": "dim"}
@@ -57,7 +58,7 @@ def _models(settings: Settings) -> Table:
             f"v{champion.version} of {champion.cutoff}" if champion else "–",
             f"v{rival.version} since {rival.cutoff}" if rival else "–",
             _drift(drifts[-1]) if drifts else "–",
-            _turned_out(judged[-1]) if judged and judged[-1].rows else "–",
+            _turned_out(spec, judged[-1]) if judged and judged[-1].rows else "–",
         )
     return table
 
@@ -69,10 +70,14 @@ def _drift(record: Any) -> Text:
     )
 
 
-def _turned_out(record: Any) -> Text:
-    loss = record.figures.get("champion_log_loss")
-    said = f"as of {record.as_of}: log loss {loss:.4f}" if loss is not None else f"as of {record.as_of}: not defined"
-    return Text(said, style="red" if record.breached else "green")
+def _turned_out(spec: ModelSpec, record: Any) -> Text:
+    from ml_platform.evaluation.gates import METRIC_WORDS
+    from ml_platform.tasks import task_of
+
+    metric = task_of(spec).HEADLINE
+    found = record.figures.get(f"champion_{metric}")
+    said = f"{METRIC_WORDS[metric]} {found:.4f}" if found is not None else "not defined"
+    return Text(f"as of {record.as_of}: {said}", style="red" if record.breached else "green")
 
 
 def _alerts(settings: Settings) -> Table:

@@ -15,8 +15,6 @@ from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.views import history_rows, model_rows
 from ml_platform.settings import Settings
 
-METRICS = ("auc", "average_precision", "log_loss", "ece")
-
 
 class UnknownModel(PlatformError):
     """No model has this name."""
@@ -51,7 +49,7 @@ def metric_rows(metrics: Mapping[str, Mapping[str, float | None]]) -> list[dict[
     """A row a scorer: this version first, as it was judged, then the champion before it and the baselines."""
     names = {"candidate": "this version", "champion": "the champion before it"}
     return [
-        {"scored by": names.get(scorer, scorer), **{name: _figure(figures.get(name)) for name in METRICS}}
+        {"scored by": names.get(scorer, scorer), **{name: _figure(value) for name, value in figures.items()}}
         for scorer, figures in metrics.items()
     ]
 

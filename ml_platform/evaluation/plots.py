@@ -34,14 +34,14 @@ def calibration_plot(evaluation: Evaluation) -> bytes:
     """Label rate against mean score in equal-mass bins: a calibrated model lies on the diagonal."""
     figure, (axes,) = new_figure(4.2, 1)
     highest = 0.0
-    for model, scores in evaluation.scores.items():
+    for model, scores in evaluation.answers.items():
         bins = mass_bins(scores, ECE_BINS)
         counts = np.bincount(bins)
         used = counts > 0
         mean = np.bincount(bins, scores)[used] / counts[used]
-        rate = np.bincount(bins, evaluation.labels)[used] / counts[used]
+        rate = np.bincount(bins, evaluation.labels.to_numpy())[used] / counts[used]
         highest = max(highest, float(mean.max()), float(rate.max()))
-        axes.plot(mean, rate, marker="o", markersize=4, **_line(model, list(evaluation.scores)))
+        axes.plot(mean, rate, marker="o", markersize=4, **_line(model, list(evaluation.answers)))
     limit = min(1.0, highest * 1.05)
     axes.plot([0, limit], [0, limit], color=GRID, zorder=0)
     label_axes(axes, "mean score", "share of positives", "Calibration, equal-mass bins")
@@ -54,15 +54,15 @@ def calibration_plot(evaluation: Evaluation) -> bytes:
 def curves_plot(evaluation: Evaluation) -> bytes:
     """ROC curve on the left, precision against recall on the right; AUC and average precision in the legends."""
     figure, (left, right) = new_figure(3.6, 2)
-    models = list(evaluation.scores)
-    for model, scores in evaluation.scores.items():
-        false_rate, recall, precision = _curve(evaluation.labels, scores)
+    models = list(evaluation.answers)
+    for model, scores in evaluation.answers.items():
+        false_rate, recall, precision = _curve(evaluation.labels.to_numpy(), scores)
         line = _line(model, models)
         area, average = (measured(evaluation, "all", name, model)[0].value for name in ("auc", "average_precision"))
         left.plot(false_rate, recall, **{**line, "label": f"{model} {_figure_text(area)}"})
         right.step(recall, precision, where="pre", **{**line, "label": f"{model} {_figure_text(average)}"})
     left.plot([0, 1], [0, 1], color=GRID, zorder=0)
-    right.axhline(float(evaluation.labels.mean()), color=GRID, zorder=0)
+    right.axhline(float(evaluation.labels.to_numpy().mean()), color=GRID, zorder=0)
     label_axes(left, "false positive rate", "true positive rate", "ROC (AUC)")
     label_axes(right, "recall", "precision", "Precision and recall (AP)")
     for axes in (left, right):
@@ -78,14 +78,14 @@ def groups_plot(evaluation: Evaluation, metric: Metric) -> bytes:
 
     The reference is the champion, or while there is none the last baseline: specs name the strongest last.
     """
-    others = [model for model in evaluation.scores if model != CANDIDATE]
+    others = [model for model in evaluation.answers if model != CANDIDATE]
     models = [CANDIDATE, CHAMPION] if CHAMPION in others else [CANDIDATE, *others[-1:]]
     kinds = ("all", "as_of", "slice")
     rows = {model: [m for kind in kinds for m in measured(evaluation, kind, metric, model)] for model in models}
     groups = rows[CANDIDATE]
     figure, (axes,) = new_figure(1.1 + 0.34 * len(groups), 1)
     for offset, model in zip((-0.13, 0.13), models):
-        _forest(axes, rows[model], offset, _line(model, list(evaluation.scores)))
+        _forest(axes, rows[model], offset, _line(model, list(evaluation.answers)))
     axes.set_yticks(range(len(groups)), [_group_label(m) for m in groups], fontsize=7.5)
     axes.invert_yaxis()
     boundaries = [i - 0.5 for i in range(1, len(groups)) if groups[i].kind != groups[i - 1].kind]
@@ -112,16 +112,6 @@ def scores_plot(scores: np.ndarray, labels: np.ndarray | None = None, title: str
     axes.set_xlim(0, float(edges[-1]))
     axes.legend(frameon=False, fontsize=8)
     return png_of(figure)
-
-
-def evaluation_plots(evaluation: Evaluation) -> dict[str, bytes]:
-    """Every picture of an evaluation: name → PNG, in the order in which they are read."""
-    return {
-        "calibration": calibration_plot(evaluation),
-        "roc_and_precision_recall": curves_plot(evaluation),
-        "weeks_and_slices": groups_plot(evaluation, "log_loss"),
-        "scores": scores_plot(evaluation.scores[CANDIDATE], evaluation.labels),
-    }
 
 
 def distribution_markdown(scores: np.ndarray) -> str:

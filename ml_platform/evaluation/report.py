@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from ml_platform.errors import PlatformError
-from ml_platform.evaluation.baselines import fit_baseline, frame_column
-from ml_platform.evaluation.bootstrap import CANDIDATE, CHAMPION, REPLICATES, Group, Measurement, measure
+from ml_platform.evaluation.baselines import frame_column
+from ml_platform.evaluation.bootstrap import CANDIDATE, CHAMPION, REPLICATES, Group, Measurement
 from ml_platform.evaluation.gates import Verdict, judge
+from ml_platform.tasks import task_of
 from ml_platform.training.spec import HIGHER_IS_BETTER, ModelSpec, Slice
 
 
@@ -24,57 +25,50 @@ class CannotEvaluate(PlatformError):
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """A model's calibrated scores [n_evaluate] of the evaluate rows, in their order, and its artifact's digest."""
+class Answered:
+    """A model's answers to the evaluate rows, in their order (see `tasks`), and its artifact's digest."""
 
     artifact_digest: str
-    scores: np.ndarray
+    answers: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """The verdict with what its plots are drawn from.
 
-    labels int64 [n_evaluate]; scores: model name → float64 [n_evaluate], the candidate first; `baseline_settings`:
-    what was tuned of each baseline.
+    labels [n_evaluate]; answers: model name → [n_evaluate, …], the candidate first; `baseline_settings`: what was tuned
+    of each baseline.
     """
 
     verdict: Verdict
-    labels: np.ndarray
-    scores: Mapping[str, np.ndarray]
+    labels: pl.Series
+    answers: Mapping[str, np.ndarray]
     baseline_settings: Mapping[str, Mapping[str, float | int | str]]
 
 
 def evaluate(
     spec: ModelSpec,
     training_set: pl.DataFrame,
-    candidate: Scored,
-    champion: Scored | None,
+    candidate: Answered,
+    champion: Answered | None,
     reproducible: bool,
+    items: pl.DataFrame | None = None,
     replicates: int = REPLICATES,
 ) -> Evaluation:
     """Measures and judges the candidate.
 
     `training_set`: entity…, as_of, role, label and `table__column` features; `reproducible`: whether the rehearsal
-    repeated the candidate's first rounds. Raises CannotEvaluate, BadScores and BadFrame.
+    repeated the candidate's first rounds; `items`: of a ranker, the catalogue of its Mondays. Raises CannotEvaluate,
+    BadScores, BadFrame, BadBaskets and BadRanking.
     """
-    rows = training_set.filter(pl.col("role") == "evaluate")
+    task, rows = task_of(spec), training_set.filter(pl.col("role") == "evaluate")
     _check(spec, rows)
-    fitted = [fit_baseline(baseline, training_set) for baseline in spec.baselines]
-    scores = {CANDIDATE: candidate.scores}
+    of_baselines, settings = task.baselines(spec, training_set, items)
+    answers = {CANDIDATE: candidate.answers}
     if champion is not None:
-        scores[CHAMPION] = champion.scores
-    scores |= {baseline.name: baseline.score(rows) for baseline in fitted}
-    labels = rows["label"].to_numpy()
-    measurements = measure(
-        labels,
-        rows[spec.cluster].to_numpy(),
-        scores,
-        evaluation_groups(spec, rows),
-        seed=spec.seed,
-        replicates=replicates,
-        threads=spec.resources.cpu,
-    )
+        answers[CHAMPION] = champion.answers
+    answers |= of_baselines
+    measurements = task.measure(spec, rows, answers, evaluation_groups(spec, rows), replicates)
     verdict = Verdict(
         model=spec.name,
         artifact_digest=candidate.artifact_digest,
@@ -83,7 +77,7 @@ def evaluate(
         gates=tuple(judge(spec, measurements, reproducible)),
         measurements=tuple(measurements),
     )
-    return Evaluation(verdict, labels.astype(np.int64), scores, {each.name: each.settings for each in fitted})
+    return Evaluation(verdict, rows["label"], answers, settings)
 
 
 def _check(spec: ModelSpec, rows: pl.DataFrame) -> None:
@@ -140,6 +134,9 @@ def evaluation_digest(rows: pl.DataFrame, entity: tuple[str, ...]) -> str:
             known = column.fill_null("")
             digest.update(known.str.len_bytes().to_numpy().astype("<i8").tobytes())
             digest.update("".join(known.to_list()).encode())
+        elif isinstance(column.dtype, pl.List):
+            digest.update(column.list.len().fill_null(0).to_numpy().astype("<i8").tobytes())
+            digest.update(column.explode(empty_as_null=False).drop_nulls().to_numpy().tobytes())
         else:
             known = column.to_physical() if column.dtype.is_temporal() else column
             values = known.cast(pl.Int8) if known.dtype == pl.Boolean else known

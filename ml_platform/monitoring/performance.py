@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from ml_platform.errors import PlatformError
-from ml_platform.evaluation.bootstrap import CANDIDATE, REPLICATES, Group, Measurement, measure
-from ml_platform.evaluation.gates import Verdict
-from ml_platform.training.spec import ModelSpec
+from ml_platform.evaluation.bootstrap import CANDIDATE, REPLICATES, Group, Measurement
+from ml_platform.evaluation.gates import METRIC_WORDS, Verdict
+from ml_platform.tasks import task_of
+from ml_platform.training.spec import HIGHER_IS_BETTER, Metric, ModelSpec
 
 State = Literal["empty", "one_class", "measured"]
 _RIVAL = "rival"
@@ -50,46 +51,44 @@ class WeekFigures:
     rows: int
     positives: int
     state: State
-    auc: Figure
-    log_loss: Figure
-    ece: Figure
+    figures: Mapping[Metric, Figure]
 
     def row(self) -> dict[str, str | int]:
         """For a table people read."""
-        return {name: value if isinstance(value, int) else str(value) for name, value in vars(self).items()}
+        stated = {name: value for name, value in vars(self).items() if name != "figures"} | dict(self.figures)
+        return {name: value if isinstance(value, int) else str(value) for name, value in stated.items()}
 
 
 @dataclass(frozen=True)
 class Promise:
     """What an evaluation said of a model before it served.
 
-    `auc` and `log_loss` are over all its rows; the bounds are the least that it showed on them or on any single
-    Monday: labels are rarer in some weeks than in others, and that alone moves a log loss.
+    `figures` are over all its rows; `bounds` are the worst that it showed on them or on any single Monday: labels are
+    rarer in some weeks than in others, and that alone moves a log loss.
     """
 
-    auc: Figure
-    log_loss: Figure
-    lowest_auc: float | None
-    highest_log_loss: float | None
+    figures: Mapping[Metric, Figure]
+    bounds: Mapping[Metric, float]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """How much better version b did than version a on the same rows: `gain` is a's log loss minus b's, in nats a row,
-    with its 95 % interval; None where there are no rows, or too few households for an interval."""
+    """How much better version b did than version a on the same rows: `gain` is how far b's `metric` lies to the better
+    side of a's, with its 95 % interval; None where there are no rows, or too few households for an interval."""
 
     a_version: int
     b_version: int
-    weeks: int
-    rows: int
-    positives: int
-    a_log_loss: float | None
-    b_log_loss: float | None
-    gain: float | None
-    low: float | None
-    high: float | None
+    metric: Metric
+    weeks: int = 0
+    rows: int = 0
+    positives: int = 0
+    a: float | None = None
+    b: float | None = None
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
 
-    def to_json(self) -> dict[str, int | float | None]:
+    def to_json(self) -> dict[str, str | int | float | None]:
         return asdict(self)
 
 
@@ -99,18 +98,25 @@ def is_mature(as_of: date, cutoff: date, spec: ModelSpec) -> bool:
 
 
 def realised(predictions: pl.DataFrame, labels: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
-    """Predictions that have a label: [entity…, as_of, role, model_version, score, label], sorted by key and role.
+    """Predictions that have a label: [entity…, as_of, role, model_version, answer, label], sorted by key and role.
 
-    predictions: entity…, as_of, score, model_version, and role (without one, all are the champion's); labels: entity…,
-    as_of, label, matured. What has no partner is left out; `unmatched` says how much. Raises CannotCompare.
+    predictions: as `predictions.contract` (without a role, all are the champion's); labels: entity…, as_of, label,
+    matured. What has no partner is left out; `unmatched` says how much. Raises CannotCompare.
     """
-    key = [*spec.entity, "as_of"]
-    predictions = _with_role(predictions)
-    _demand_unique(predictions, [*key, "role"], "predictions", spec)
+    task, key = task_of(spec), [*spec.entity, "as_of"]
+    folded = task.fold(_with_role(predictions), [*key, "role"])
+    _demand_unique(folded, [*key, "role"], "predictions", spec)
     _demand_unique(labels, key, "labels", spec)
-    known = labels.select(*key, pl.col("label").cast(pl.Int8)).drop_nulls("label")
-    joined = predictions.select(*key, "role", "model_version", "score").join(known, on=key, how="inner")
-    return joined.sort("as_of", *spec.entity, "role")
+    known = labels.select(*key, pl.col("label").cast(task.LABEL)).drop_nulls("label")
+    return folded.join(known, on=key, how="inner").sort("as_of", *spec.entity, "role")
+
+
+def nothing_realised(spec: ModelSpec, key: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """No rows, in the shape of `realised`; `key`: types of the entity and as_of."""
+    task = task_of(spec)
+    stated = {name: key[name] for name in (*spec.entity, "as_of")}
+    answered = {"role": pl.String(), "model_version": pl.Int64(), task.ANSWER[0]: task.ANSWER[1]}
+    return pl.DataFrame(schema={**stated, **answered, "label": task.LABEL})
 
 
 def unmatched(predictions: pl.DataFrame, labels: pl.DataFrame, spec: ModelSpec) -> str:
@@ -126,22 +132,22 @@ def unmatched(predictions: pl.DataFrame, labels: pl.DataFrame, spec: ModelSpec) 
     return "; ".join(said)
 
 
-def state_of(frame: pl.DataFrame) -> State:
+def state_of(frame: pl.DataFrame, spec: ModelSpec) -> State:
     """What can be measured on rows with a label."""
     if frame.is_empty():
         return "empty"
-    return "one_class" if frame["label"].n_unique() == 1 else "measured"
+    return "one_class" if task_of(spec).one_class(frame["label"]) else "measured"
 
 
 def week_figures(frame: pl.DataFrame, spec: ModelSpec, replicates: int = REPLICATES) -> tuple[WeekFigures, ...]:
-    """AUC, log loss and calibration error of each version in each role on each Monday of a `realised` frame.
+    """Every metric of the task for each version in each role on each Monday of a `realised` frame.
 
     In order of Monday, role and version; none for an empty frame. Raises BadScores.
     """
     figures = []
     parts = frame.sort("as_of", "role", "model_version").group_by("as_of", "role", "model_version", maintain_order=True)
     for (as_of, role, version), rows in parts:
-        measured = {m.metric: _figure(m) for m in _measure(rows, {CANDIDATE: rows["score"]}, spec, replicates)}
+        found = {m.metric: m for m in _measure(rows, {CANDIDATE: rows}, spec, replicates)}
         assert isinstance(as_of, date)
         figures.append(
             WeekFigures(
@@ -149,11 +155,9 @@ def week_figures(frame: pl.DataFrame, spec: ModelSpec, replicates: int = REPLICA
                 role=str(role),
                 model_version=int(str(version)),
                 rows=rows.height,
-                positives=int(rows["label"].sum()),
-                state=state_of(rows),
-                auc=measured["auc"],
-                log_loss=measured["log_loss"],
-                ece=measured["ece"],
+                positives=next(iter(found.values())).positives,
+                state=state_of(rows, spec),
+                figures={metric: _figure(found[metric]) for metric in task_of(spec).METRICS},
             )
         )
     return tuple(figures)
@@ -162,47 +166,46 @@ def week_figures(frame: pl.DataFrame, spec: ModelSpec, replicates: int = REPLICA
 def paired(
     frame: pl.DataFrame, a_version: int, b_version: int, spec: ModelSpec, replicates: int = REPLICATES
 ) -> Paired:
-    """Both versions on the rows that both scored, whatever their roles, over all weeks of a `realised` frame."""
-    key = [*spec.entity, "as_of"]
+    """Both versions on the rows that both answered, whatever their roles, over all weeks of a `realised` frame."""
+    task, key = task_of(spec), [*spec.entity, "as_of"]
     a, b = (
         frame.filter(pl.col("model_version") == version).unique(key, keep="first", maintain_order=True)
         for version in (a_version, b_version)
     )
-    both = a.join(b.select(*key, pl.col("score").alias("score_b")), on=key, how="inner").sort(key)
-    weeks, rows = both["as_of"].n_unique(), both.height
-    if not rows:
-        return Paired(a_version, b_version, 0, 0, 0, None, None, None, None, None)
-    found = _measure(both, {CANDIDATE: both["score_b"], _RIVAL: both["score"]}, spec, replicates)
+    a, b = a.join(b, on=key, how="semi").sort(key), b.join(a, on=key, how="semi").sort(key)
+    if a.is_empty():
+        return Paired(a_version, b_version, task.HEADLINE)
+    found = _measure(a, {CANDIDATE: b, _RIVAL: a}, spec, replicates)
     mine, rival = (
-        next(m for m in found if (m.model, m.metric) == (model, "log_loss")) for model in (CANDIDATE, _RIVAL)
+        next(m for m in found if (m.model, m.metric) == (model, task.HEADLINE)) for model in (CANDIDATE, _RIVAL)
     )
     return Paired(
         a_version=a_version,
         b_version=b_version,
-        weeks=weeks,
-        rows=rows,
+        metric=task.HEADLINE,
+        weeks=a["as_of"].n_unique(),
+        rows=a.height,
         positives=mine.positives,
-        a_log_loss=rival.value,
-        b_log_loss=mine.value,
+        a=rival.value,
+        b=mine.value,
         gain=rival.gain,
         low=rival.gain_low,
         high=rival.gain_high,
     )
 
 
-def promised(verdict_body: Mapping[str, Any]) -> Promise:
+def promised(spec: ModelSpec, verdict_body: Mapping[str, Any]) -> Promise:
     """What the verdict said of its candidate. Raises VerdictCorrupt for a body that does not verify."""
     mine = [m for m in Verdict.from_json(verdict_body).measurements if m.model == CANDIDATE]
-    overall = {m.metric: _figure(m) for m in mine if m.kind == "all"}
-    shown = [m for m in mine if m.kind in ("all", "as_of")]
-    lows = [m.low for m in shown if m.metric == "auc" and m.low is not None]
-    highs = [m.high for m in shown if m.metric == "log_loss" and m.high is not None]
-    return Promise(
-        overall.get("auc", Figure(None)),
-        overall.get("log_loss", Figure(None)),
-        min(lows, default=None),
-        max(highs, default=None),
-    )
+    figures: dict[Metric, Figure] = {m.metric: _figure(m) for m in mine if m.kind == "all"}
+    bounds: dict[Metric, float] = {}
+    for metric in task_of(spec).PROMISED:
+        shown = [m for m in mine if m.kind in ("all", "as_of") and m.metric == metric]
+        ends = [m.low if HIGHER_IS_BETTER[metric] else m.high for m in shown]
+        known = [end for end in ends if end is not None]
+        if known:
+            bounds[metric] = min(known) if HIGHER_IS_BETTER[metric] else max(known)
+    return Promise(figures, bounds)
 
 
 def breached(figures: WeekFigures, promise: Promise) -> tuple[str, ...]:
@@ -211,26 +214,22 @@ def breached(figures: WeekFigures, promise: Promise) -> tuple[str, ...]:
     A promise is broken when the week's whole interval is worse than the bound.
     """
     broken = []
-    auc, loss = figures.auc, figures.log_loss
-    if auc.high is not None and promise.lowest_auc is not None and auc.high < promise.lowest_auc:
-        broken.append(f"AUC {auc}, promised at least {promise.lowest_auc:.4f}")
-    if loss.low is not None and promise.highest_log_loss is not None and loss.low > promise.highest_log_loss:
-        broken.append(f"log loss {loss}, promised at most {promise.highest_log_loss:.4f}")
+    for metric, bound in promise.bounds.items():
+        found, word = figures.figures[metric], METRIC_WORDS[metric]
+        if HIGHER_IS_BETTER[metric] and found.high is not None and found.high < bound:
+            broken.append(f"{word} {found}, promised at least {bound:.4f}")
+        if not HIGHER_IS_BETTER[metric] and found.low is not None and found.low > bound:
+            broken.append(f"{word} {found}, promised at most {bound:.4f}")
     return tuple(broken)
 
 
 def _measure(
-    rows: pl.DataFrame, scores: Mapping[str, pl.Series], spec: ModelSpec, replicates: int
+    rows: pl.DataFrame, answered: Mapping[str, pl.DataFrame], spec: ModelSpec, replicates: int
 ) -> list[Measurement]:
-    return measure(
-        rows["label"].to_numpy(),
-        rows[spec.cluster].to_numpy(),
-        {model: values.to_numpy() for model, values in scores.items()},
-        [Group("all", "all", np.arange(rows.height))],
-        seed=spec.seed,
-        replicates=replicates,
-        threads=spec.resources.cpu,
-    )
+    """The answers of each frame to the same `rows`, over all of them."""
+    task = task_of(spec)
+    answers = {model: task.array(frame[task.ANSWER[0]]) for model, frame in answered.items()}
+    return task.measure(spec, rows, answers, [Group("all", "all", np.arange(rows.height))], replicates)
 
 
 def _figure(measurement: Measurement) -> Figure:

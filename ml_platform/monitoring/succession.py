@@ -13,15 +13,17 @@ from typing import Any, Literal
 
 import polars as pl
 
+from ml_platform.evaluation.gates import METRIC_WORDS
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
 from ml_platform.monitoring.performance import Paired, paired
 from ml_platform.monitoring.weekly import PerformanceRecord, performance_records
-from ml_platform.predictions import score
+from ml_platform.predictions import answer
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.registry.challengers import challenger, former_champions
 from ml_platform.registry.ledger import Ledger
 from ml_platform.registry.records import ModelVersion
+from ml_platform.tasks import task_of
 from ml_platform.training.spec import ModelSpec, Trial
 
 Act = Literal["promote", "retire", "rollback", "wait", "none"]
@@ -67,7 +69,9 @@ def judge_trial(
 ) -> Succession:
     """The challenger against the champion on the matured weeks that both predicted at the time."""
     weeks = [r.judged_on for r in records if (r.champion, r.challenger) == (champion.version, rival.version)]
-    found = paired(_rows(spec, performance, weeks), champion.version, rival.version, spec)
+    found = Paired(champion.version, rival.version, task_of(spec).HEADLINE)
+    if weeks:
+        found = paired(_rows(performance, weeks), champion.version, rival.version, spec)
     evidence = found.to_json()
     if found.weeks < trial.min_weeks or found.positives < trial.min_positives:
         return Succession("wait", rival.version, f"{_seen(found)}: too little to decide", evidence)
@@ -103,7 +107,7 @@ def _fallen(
     if len(broken) < spec.rollback_after_weeks:
         return None
     weeks = broken[-spec.rollback_after_weeks :]
-    served = _rows(spec, performance, [record.judged_on for record in weeks]).filter(
+    served = _rows(performance, [record.judged_on for record in weeks]).filter(
         pl.col("model_version") == champion.version
     )
     for former in former_champions(book, spec.name):
@@ -115,18 +119,15 @@ def _fallen(
 
 
 def _as_if(spec: ModelSpec, former: ModelVersion, served: pl.DataFrame, store: FeatureStore) -> pl.DataFrame:
-    """The rows as a former champion would have scored them then: features do not change in hindsight."""
-    scores = score(spec, open_bundle(Path(former.bundle_uri)), store, served.select(*spec.entity, "as_of"))
-    return served.with_columns(
-        pl.Series("score", scores, dtype=pl.Float64), pl.lit(former.version, dtype=pl.Int64).alias("model_version")
-    ).select(served.columns)
+    """The rows as a former champion would have answered them then: features do not change in hindsight."""
+    name, dtype = task_of(spec).ANSWER
+    found = answer(spec, open_bundle(Path(former.bundle_uri)), store, served.select(*spec.entity, "as_of"))
+    version = pl.lit(former.version, dtype=pl.Int64).alias("model_version")
+    return served.with_columns(pl.Series(name, list(found), dtype=dtype), version).select(served.columns)
 
 
-def _rows(spec: ModelSpec, performance: PartitionedTable, weeks: Sequence[date]) -> pl.DataFrame:
-    """The realised rows judged on those Mondays."""
-    if not weeks:
-        empty: dict[str, Any] = {**dict.fromkeys(spec.entity, pl.Int64), "as_of": pl.Date, "role": pl.String}
-        return pl.DataFrame(schema=empty | {"model_version": pl.Int64, "score": pl.Float64, "label": pl.Int8})
+def _rows(performance: PartitionedTable, weeks: Sequence[date]) -> pl.DataFrame:
+    """The realised rows judged on those Mondays, at least one."""
     return pl.concat([performance.read(week.isoformat()) for week in weeks])
 
 
@@ -134,4 +135,5 @@ def _seen(found: Paired) -> str:
     if found.gain is None:
         return "no matured week yet"
     interval = f" [{found.low:.5f}, {found.high:.5f}]" if found.low is not None and found.high is not None else ""
-    return f"log-loss gain {found.gain:+.5f}{interval} over {found.weeks} weeks, {found.positives:,} positives"
+    gain = f"{METRIC_WORDS[found.metric]} gain {found.gain:+.5f}{interval}"
+    return f"{gain} over {found.weeks} weeks, {found.positives:,} positives"

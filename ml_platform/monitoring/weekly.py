@@ -20,10 +20,10 @@ from ml_platform.contracts import FeatureTable
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable, Published
 from ml_platform.monitoring.drift import DriftReport, growing_features, judge_drift
-from ml_platform.monitoring.performance import WeekFigures, breached, promised, realised, week_figures
-from ml_platform.monitoring.sketch import Sketch, count_into, model_columns
+from ml_platform.monitoring.performance import WeekFigures, breached, nothing_realised, promised, realised, week_figures
+from ml_platform.monitoring.sketch import Sketch, count_into
 from ml_platform.predictions import Scorer, joined
-from ml_platform.training.data import feature_matrix
+from ml_platform.tasks import task_of
 from ml_platform.training.spec import ModelSpec
 
 DriftVerdict = Literal["calm", "drifted", "empty", "data_bug"]
@@ -85,11 +85,11 @@ def measure_drift(
     A Monday before the spec's first usable one has windows that are not full: that is no drift, it is a data bug.
     Raises ReferenceMissing for a bundle without a reference.
     """
-    rows = predictions.filter(pl.col("role") == "champion")
-    inputs = joined(spec, champion.bundle, store, rows.select(*spec.entity, "as_of"))
-    matrix = feature_matrix(inputs.to_arrow(), champion.bundle.columns)
+    task, key = task_of(spec), [*spec.entity, "as_of"]
+    answered = task.fold(predictions.filter(pl.col("role") == "champion"), key).sort(key)
+    inputs = joined(spec, champion.bundle, store, answered.select(key))
     reference = champion.bundle.reference()
-    current = count_into(reference, model_columns(champion.bundle.features, matrix, rows["score"].to_numpy()))
+    current = count_into(reference, task.watched(champion.bundle, inputs, answered))
     gains = champion.bundle.json("importance.json")["gain"]
     report = judge_drift(reference, current, gains, growing_features(champion.bundle.features, tables), spec.drift)
     verdict, cause = report.verdict, report.cause
@@ -120,17 +120,15 @@ def measure_performance(
     Without predictions (nobody served then) there are no rows, and the record says so.
     """
     as_of = matured_monday(spec, judged_on)
-    if predictions is None:
-        predictions = _nothing(spec, labels)
-    frame = realised(predictions, labels, spec)
+    nothing = nothing_realised(spec, labels.schema)
+    frame = nothing if predictions is None else realised(predictions, labels, spec)
     weeks = week_figures(frame, spec)
     of = {week.role: week for week in weeks}
     mine = of.get("champion")
-    broken = breached(mine, promised(verdict)) if mine and verdict else ()
+    broken = breached(mine, promised(spec, verdict)) if mine and verdict else ()
     figures: dict[str, float | None] = {}
     for week in weeks:
-        stated = {"log_loss": week.log_loss, "auc": week.auc, "ece": week.ece}
-        figures |= {f"{week.role}_{name}": figure.value for name, figure in stated.items()}
+        figures |= {f"{week.role}_{metric}": figure.value for metric, figure in week.figures.items()}
     record = PerformanceRecord(
         judged_on=judged_on,
         as_of=as_of,
@@ -158,10 +156,3 @@ def performance_records(table: PartitionedTable) -> list[PerformanceRecord]:
         days = {name: date.fromisoformat(stated[name]) for name in ("judged_on", "as_of")}
         records.append(PerformanceRecord(**stated | days | {"breached": tuple(stated["breached"])}))
     return records
-
-
-def _nothing(spec: ModelSpec, labels: pl.DataFrame) -> pl.DataFrame:
-    """No predictions, in the shape of some."""
-    schema = {name: labels.schema[name] for name in (*spec.entity, "as_of")}
-    stated = {"role": pl.String(), "model_version": pl.Int64(), "score": pl.Float64()}
-    return pl.DataFrame(schema=schema | stated)

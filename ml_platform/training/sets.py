@@ -16,6 +16,8 @@ from ml_platform.errors import PlatformError
 from ml_platform.features.pit import AS_OF
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable, Published
+from ml_platform.predictions import catalogue
+from ml_platform.tasks import task_of
 from ml_platform.training.job import column_of
 from ml_platform.training.spec import ModelSpec
 
@@ -26,50 +28,64 @@ class TrainingSetUnusable(PlatformError):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """`digest`: SHA-256 over the file's digest and the spec's. `by_monday`: [as_of, role, rows, positive (share),
-    unmatched, stale]: rows that lack some table's features, and rows that got an older Monday's."""
+    """`digest`: SHA-256 over the digests of its files and the spec's. `items`: a ranker's catalogue of its Mondays.
+    `by_monday`: [as_of, role, rows, positive (share; of a ranker, products a label), unmatched, stale]: rows that lack
+    some table's features, and rows that got an older Monday's."""
 
     published: Published
+    items: Published | None
     digest: str
     by_monday: pl.DataFrame
 
 
 def build_training_set(
-    spec: ModelSpec, cutoff: date, labels: pl.DataFrame, store: FeatureStore, table: PartitionedTable
+    spec: ModelSpec,
+    cutoff: date,
+    labels: pl.DataFrame,
+    store: FeatureStore,
+    table: PartitionedTable,
+    catalogues: PartitionedTable | None = None,
 ) -> TrainingSet:
     """Joins `labels` [entity…, as_of, label] to the spec's features and publishes the partition of `cutoff`.
 
-    Columns of the file: entity…, as_of, role, label [Int8], table__column…, table__as_of…. Raises TrainingSetUnusable
-    when a Monday has no labels, no published features, or is not of the split; when a label is not 0 or 1, or stands
-    there twice; when rows have features from after their time, or none at all.
+    Columns of the file: entity…, as_of, role, label, table__column…, table__as_of…. Of a ranker, what may be listed on
+    each of its Mondays is published to `catalogues`, first. Raises TrainingSetUnusable when a Monday has no labels, no
+    published features, or is not of the split; when a label is none, or stands there twice; when rows have features
+    from after their time, or none at all.
     """
     roles = spec.split.roles(cutoff, spec.label)
+    task = task_of(spec)
     _demand_labels(spec, labels, set(roles))
     _demand_features(spec, store, set(roles))
     mondays = pl.DataFrame(
         {AS_OF: list(roles), "role": list(roles.values())}, schema={AS_OF: pl.Date, "role": pl.String}
     )
-    rows = labels.select(*spec.entity, AS_OF, pl.col("label").cast(pl.Int8)).join(mondays, on=AS_OF, how="inner")
+    rows = labels.select(*spec.entity, AS_OF, pl.col("label").cast(task.LABEL)).join(mondays, on=AS_OF, how="inner")
     joined = store.join(rows.sort(AS_OF, *spec.entity), spec.features, timedelta(days=spec.feature_ttl_days))
     as_ofs = [f"{name}__as_of" for name in spec.tables]
     _demand_no_future(spec, joined, as_ofs)
     columns = [column_of(reference) for reference in spec.features]
     frame = joined.select(*spec.entity, AS_OF, "role", "label", *columns, *as_ofs)
+    offered = catalogue(spec, store, list(roles))
+    items = None
+    if offered is not None:
+        assert catalogues is not None  # whoever builds a ranker's training set says where its catalogue goes
+        items = catalogues.publish(catalogues.stage(cutoff.isoformat(), offered))
     staged = table.stage(cutoff.isoformat(), frame)
-    digest = training_set_digest(staged.digest, spec)
+    digest = training_set_digest(staged.digest + (items.digest if items else ""), spec)
     published = table.publish(replace(staged, metadata={"digest": digest, "spec_digest": spec.digest()}))
     summary = frame.group_by(AS_OF, "role").agg(
         rows=pl.len(),
-        positive=pl.col("label").mean(),
+        positive=(pl.col("label").list.len() if isinstance(task.LABEL, pl.List) else pl.col("label")).mean(),
         unmatched=pl.any_horizontal(pl.col(as_ofs).is_null()).sum(),
         stale=pl.any_horizontal(pl.col(as_ofs) < pl.col(AS_OF)).sum(),
     )
-    return TrainingSet(published, digest, summary.sort(AS_OF))
+    return TrainingSet(published, items, digest, summary.sort(AS_OF))
 
 
-def training_set_digest(file_digest: str, spec: ModelSpec) -> str:
+def training_set_digest(file_digests: str, spec: ModelSpec) -> str:
     """What a training set is, in one word: its bytes and the spec they were made for."""
-    return hashlib.sha256(f"{file_digest}{spec.digest()}".encode()).hexdigest()
+    return hashlib.sha256(f"{file_digests}{spec.digest()}".encode()).hexdigest()
 
 
 def summary_rows(built: TrainingSet) -> list[dict]:
@@ -79,12 +95,12 @@ def summary_rows(built: TrainingSet) -> list[dict]:
 
 def _demand_labels(spec: ModelSpec, labels: pl.DataFrame, mondays: set[date]) -> None:
     there = set(labels[AS_OF].unique().to_list())
-    odd = labels.filter(pl.col("label").is_in([0, 1]).fill_null(False).not_()).height
+    odd = task_of(spec).odd_labels(labels["label"])
     twice = labels.height - labels.n_unique([*spec.entity, AS_OF])
     troubles = {
         f"no labels as of {', '.join(map(str, sorted(mondays - there)))}": bool(mondays - there),
         f"labels as of {', '.join(map(str, sorted(there - mondays)))}, which the split does not use": there - mondays,
-        f"{odd} labels are neither 0 nor 1": odd,
+        odd: odd,
         f"{twice} labels share their entity and as_of with another": twice,
     }
     found = [what for what, is_so in troubles.items() if is_so]
@@ -98,7 +114,7 @@ def _demand_features(spec: ModelSpec, store: FeatureStore, mondays: set[date]) -
     """A Monday's own features, always: an older week's may be young enough to live, but no model is served them."""
     missing = {
         name: sorted(mondays - {date.fromisoformat(day) for day in store.table(name).partitions()})
-        for name in spec.tables
+        for name in spec.reads
     }
     for name, days in missing.items():
         if days:

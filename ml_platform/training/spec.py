@@ -15,10 +15,11 @@ from typing import Literal, get_args
 
 from ml_platform.calendar import WEEK, last_monday
 from ml_platform.errors import ConfigurationError
-from ml_platform.monitoring.policy import DriftPolicy
+from ml_platform.monitoring.policy import DriftPolicy, Retraining, Trial
 from ml_platform.training.resources import Resources
 
 Role = Literal["train", "stop", "calibrate", "evaluate"]
+TaskName = Literal["classify", "rank"]
 RankingMetric = Literal["recall_at_10", "recall_at_20", "ndcg_at_10", "repeat_recall_at_10", "explore_recall_at_10"]
 Metric = Literal["auc", "average_precision", "log_loss", "ece"] | RankingMetric
 HIGHER_IS_BETTER: Mapping[Metric, bool] = {
@@ -32,7 +33,8 @@ HIGHER_IS_BETTER: Mapping[Metric, bool] = {
 
 @dataclass(frozen=True)
 class Label:
-    """What is predicted: a SQL file that returns (entity…, as_of, label 0/1), and when its answer is final.
+    """What is predicted: a SQL file that returns (entity…, as_of, label), and when its answer is final. The label is 0
+    or 1 of a classifier, the list of products of a ranker.
 
     The file is given `as_ofs` (Mondays) and `cutoff`; it may read only what landed before the cutoff. `reads` names the
     marts it reads, for the lineage.
@@ -93,9 +95,12 @@ class TemporalSplit:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Which trainer the worker uses, and its parameters as that library names them."""
+    """Which trainer the worker uses, and its parameters as that library (of `torch`: the sequence model) names them.
 
-    kind: Literal["xgboost"]
+    A round is a tree of `xgboost`, an epoch of `torch`.
+    """
+
+    kind: Literal["xgboost", "torch"]
     rounds: int
     early_stopping_rounds: int
     params: Mapping[str, float | int | str] = field(default_factory=dict)
@@ -105,13 +110,18 @@ class Trainer:
 class Baseline:
     """A simple model a candidate has to beat, fitted on the same rows.
 
-    `rate_table`: the label rate in each cell of the binned columns. `logistic`: logistic regression on the columns.
-    Columns are feature references; what can be tuned is tuned on the early-stopping Mondays.
+    Of a classifier, `rate_table`: the label rate in each cell of the binned columns; `logistic`: logistic regression on
+    the columns, which are feature references. Of a ranker (without columns), `global_frequency`: the most popular;
+    `personal_frequency`, `decayed_frequency`: what the household bought most often, older baskets weighing less in the
+    latter; `tifu_knn`: with those of its nearest neighbours. What can be tuned is tuned on the early-stopping Mondays.
     """
 
     name: str
-    kind: Literal["rate_table", "logistic"]
-    columns: tuple[str, ...]
+    kind: (
+        Literal["rate_table", "logistic"]
+        | Literal["global_frequency", "personal_frequency", "decayed_frequency", "tifu_knn"]
+    )
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,10 @@ class Reproducible:
 
 
 Gate = BeatsBaseline | BeatsChampion | Calibrated | NoSliceWorse | Reproducible
-GATE_KINDS: tuple[type, ...] = (BeatsBaseline, BeatsChampion, Calibrated, NoSliceWorse, Reproducible)
+GATE_KINDS: Mapping[TaskName, tuple[type, ...]] = {
+    "classify": (BeatsBaseline, BeatsChampion, Calibrated, NoSliceWorse, Reproducible),
+    "rank": (BeatsBaseline, BeatsChampion, NoSliceWorse, Reproducible),
+}
 
 
 def gate_name(gate: Gate) -> str:
@@ -178,44 +191,11 @@ def gate_name(gate: Gate) -> str:
 
 
 @dataclass(frozen=True)
-class Retraining:
-    """When the platform trains the model again on its own, and when it does not.
-
-    A first model is trained as soon as `first_train_mondays` Mondays of training have matured. Then a cause is needed:
-    `drifted_weeks` Mondays in a row called drifted (after which `calm_weeks` calm ones in a row re-arm it), realised
-    figures worse than promised in `decayed_weeks` matured Mondays in a row, or a champion older than `max_age_days`.
-    A cause trains only if at least `new_mondays` of labels have matured since the last training, none was within
-    `cooldown_days`, and fewer than `weekly_budget` in the last seven days.
-    """
-
-    first_train_mondays: int = 4
-    drifted_weeks: int = 1
-    calm_weeks: int = 2
-    decayed_weeks: int = 2
-    max_age_days: int = 182
-    new_mondays: int = 2
-    cooldown_days: int = 14
-    weekly_budget: int = 1
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A version that passed its gates predicts in the champion's shadow until its own matured weeks decide.
-
-    Decided from `min_weeks` matured Mondays with `min_positives` positive labels on: promoted when the lower bound of
-    the paired, clustered interval of its log-loss gain exceeds `margin`, retired when the upper bound does not, kept
-    waiting in between, and retired after `max_weeks`.
-    """
-
-    min_weeks: int = 2
-    min_positives: int = 50
-    max_weeks: int = 8
-    margin: float = 0.0
-
-
-@dataclass(frozen=True)
 class ModelSpec:
     """The one statement of a model. `features`, slices and baselines use references `table:column`.
+
+    `task`: whether it gives each entity a probability or a list of products; a ranker names the feature table of the
+    `items` that it may list.
 
     `trial=None`: a version that passes its gates is promoted on that verdict alone. `rollback_after_weeks`: matured
     Mondays in a row on which the champion breaks its promise before a better former one is taken back.
@@ -233,8 +213,10 @@ class ModelSpec:
     baselines: tuple[Baseline, ...]
     slices: tuple[Slice, ...]
     gates: tuple[Gate, ...]
-    retraining: Retraining = Retraining()
-    trial: Trial | None = Trial()
+    task: TaskName = "classify"
+    items: str | None = None
+    retraining: Retraining = field(default_factory=Retraining)
+    trial: Trial | None = field(default_factory=Trial)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     rollback_after_weeks: int = 2
     resources: Resources = field(default_factory=Resources)
@@ -258,7 +240,11 @@ class ModelSpec:
         for who, column in used:
             if column not in self.features:
                 raise self._wrong("features", f"{who} uses {column!r}, which is not among them")
-        missing = [kind.__name__ for kind in GATE_KINDS if not any(isinstance(gate, kind) for gate in self.gates)]
+        if (self.items is None) == (self.task == "rank"):
+            raise self._wrong("items", "a ranker names the table of what it may list, and a classifier names none")
+        missing = [
+            kind.__name__ for kind in GATE_KINDS[self.task] if not any(isinstance(gate, kind) for gate in self.gates)
+        ]
         if missing:
             raise self._wrong("gates", f"{', '.join(missing)} missing; a gate is passed or waived, never left out")
         names = {baseline.name for baseline in self.baselines}
@@ -278,8 +264,13 @@ class ModelSpec:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The feature tables the model reads, in the order they are first named."""
+        """The feature tables the model's rows are joined to, in the order they are first named."""
         return tuple(dict.fromkeys(reference.split(":")[0] for reference in self.features))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every feature table the model reads: those of its rows, and the one of its items."""
+        return self.tables + ((self.items,) if self.items else ())
 
     def digest(self) -> str:
         """SHA-256 of everything that decides the training set and the model: data + this = the same artifact."""

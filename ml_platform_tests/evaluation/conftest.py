@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_platform.evaluation.report import Evaluation, Scored, evaluate
+from ml_platform.evaluation.report import Answered, Evaluation, evaluate
 from ml_platform.training.spec import (
     Baseline,
     BeatsBaseline,
@@ -41,8 +41,8 @@ class Workshop:
         return self.training_set.filter(pl.col("role") == "evaluate")
 
     def judged(self, scores: np.ndarray, champion: np.ndarray | None = None, reproducible: bool = True) -> Evaluation:
-        rival = None if champion is None else Scored("c" * 64, champion)
-        return evaluate(self.spec, self.training_set, Scored("a" * 64, scores), rival, reproducible, replicates=60)
+        rival = None if champion is None else Answered("c" * 64, champion)
+        return evaluate(self.spec, self.training_set, Answered("a" * 64, scores), rival, reproducible, replicates=60)
 
 
 def a_spec() -> ModelSpec:

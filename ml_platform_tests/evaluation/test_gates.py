@@ -40,7 +40,7 @@ def test_a_constant_score_is_refused_for_not_beating_the_baseline(workshop: Work
 
 
 def test_the_baselines_own_scores_are_refused_for_not_beating_it(workshop: Workshop, honest: Evaluation):
-    evaluation = workshop.judged(honest.scores["trips_table"])
+    evaluation = workshop.judged(honest.answers["trips_table"])
     result = gate(evaluation, "beats_baseline_trips_table")
     assert (result.passed, result.figure, result.threshold) == (False, 0.0, 0.01)
     assert gate(honest, "beats_baseline_trips_table").passed
@@ -53,7 +53,7 @@ def test_a_better_model_within_the_margin_is_refused(workshop: Workshop, honest:
 
 
 def test_a_model_worse_than_the_champion_is_refused(workshop: Workshop, honest: Evaluation):
-    evaluation = workshop.judged(honest.scores["champion"], champion=workshop.truth)
+    evaluation = workshop.judged(honest.answers["champion"], champion=workshop.truth)
     result = gate(evaluation, "beats_champion")
     assert not result.passed
     assert result.figure is not None and result.figure < 0

@@ -13,7 +13,6 @@ from PIL import Image
 from ml_platform.evaluation.metrics import BadScores, compute_auc
 from ml_platform.evaluation.plots import (
     distribution_markdown,
-    evaluation_plots,
     groups_plot,
     markdown_image,
     scores_plot,
@@ -27,12 +26,13 @@ from ml_platform.evaluation.report import (
     gates_table,
     metrics_table,
 )
+from ml_platform.tasks import classify
 from ml_platform.training.spec import Baseline
 from ml_platform_tests.evaluation.conftest import Workshop
 
 
 def test_every_group_is_measured_for_every_model(honest: Evaluation):
-    assert list(honest.scores) == ["candidate", "champion", "trips_table", "logistic"]
+    assert list(honest.answers) == ["candidate", "champion", "trips_table", "logistic"]
     groups = {(m.kind, m.group) for m in honest.verdict.measurements}
     assert groups == {
         ("all", "all"),
@@ -59,7 +59,7 @@ def test_slices_and_snapshots_part_the_rows(workshop: Workshop):
 
 
 def test_the_same_inputs_give_the_same_verdict(workshop: Workshop, honest: Evaluation):
-    again = workshop.judged(workshop.truth, champion=honest.scores["champion"])
+    again = workshop.judged(workshop.truth, champion=honest.answers["champion"])
     assert again.verdict.digest == honest.verdict.digest
 
 
@@ -98,8 +98,8 @@ def test_the_evaluation_digest_is_a_constant_of_its_format():
 
 def test_tables_speak_of_each_model_and_gate(honest: Evaluation):
     table = metrics_table(honest)
-    assert [row["model"] for row in table] == list(honest.scores)
-    assert table[0]["auc"] == round(compute_auc(honest.labels, honest.scores["candidate"]), 4)
+    assert [row["model"] for row in table] == list(honest.answers)
+    assert table[0]["auc"] == round(compute_auc(honest.labels.to_numpy(), honest.answers["candidate"]), 4)
     assert table[0]["candidate_gain_auc"] == ""
     assert str(table[1]["candidate_gain_log_loss"]).startswith("+0.0")
     assert metrics_table(honest.verdict, "slice")[0]["group"] == "household:spend below 20"
@@ -130,14 +130,14 @@ def test_training_sets_that_cannot_be_evaluated_are_refused(workshop: Workshop):
 
 
 def test_every_plot_is_a_small_png_about_700_pixels_wide(workshop: Workshop, honest: Evaluation):
-    plots = evaluation_plots(honest)
+    plots = classify.plots(honest)
     assert list(plots) == ["calibration", "roc_and_precision_recall", "weeks_and_slices", "scores"]
     for png in plots.values():
         image = Image.open(io.BytesIO(png))
         assert image.format == "PNG" and 650 <= image.width <= 750
         assert len(png) < 60_000
         assert len(set(image.convert("L").tobytes())) > 20  # something is drawn
-    assert scores_plot(honest.scores["candidate"], honest.labels) == plots["scores"]
+    assert scores_plot(honest.answers["candidate"], honest.labels.to_numpy()) == plots["scores"]
 
 
 def test_a_plot_becomes_one_markdown_image_of_its_own_bytes():

@@ -29,7 +29,7 @@ from ml_platform.monitoring.hindsight_verdict import (
     conclude,
 )
 from ml_platform.monitoring.weekly import DriftRecord, measure_performance, publish_performance
-from ml_platform.predictions import Scorer, predict, score
+from ml_platform.predictions import Scorer, answer, predict
 from ml_platform.registry.bundles import Bundle
 from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import Settings
@@ -101,7 +101,7 @@ class Year:
         return frame.filter(pl.col("role") == "champion")
 
     def scores(self, week: int, cutoff: int) -> np.ndarray:
-        return score(self.spec, self.bundles[cutoff], self.store, self.rows(week).select("shopper_id", "as_of"))
+        return answer(self.spec, self.bundles[cutoff], self.store, self.rows(week).select("shopper_id", "as_of"))
 
 
 def features(week: int) -> pl.DataFrame:
