@@ -22,7 +22,7 @@ baskets as (
 listed as (
     select household_id, list(baskets order by newest_first desc) as baskets
     from baskets
-    where newest_first <= 20
+    where newest_first <= 60
     group by household_id
 )
 

@@ -54,7 +54,7 @@ def baskets(versions: list[Version], on: date) -> dict[int, list[Basket]]:
 def household_baskets(versions: list[Version], as_of: date) -> RESULT:
     result: RESULT = {}
     for household, every in baskets(versions, as_of).items():
-        last = every[-20:]
+        last = every[-60:]
         products = list(chain.from_iterable(held for _, _, held in last))
         result[household, as_of] = {
             "products": products,
@@ -101,7 +101,7 @@ def test_household_baskets_are_those_of_a_plain_recomputation(
 ) -> None:
     found = of_monday(shop, "feature_models.household_baskets", 2, as_of)
     assert found == household_baskets(versions, as_of)
-    assert as_of != ASKED[-1] or max(row["baskets"] for row in found.values()) == 20
+    assert as_of != ASKED[-1] or max(row["baskets"] for row in found.values()) == 60
 
 
 @pytest.mark.parametrize("as_of", ASKED, ids=str)

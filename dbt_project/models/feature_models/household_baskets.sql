@@ -1,4 +1,4 @@
--- What a household's last 20 baskets of merchandise held, as known on a Monday, oldest basket first.
+-- What a household's last 60 baskets of merchandise held, as known on a Monday, oldest basket first.
 -- A row for every household of which a basket is known.
 {{ config(materialized='incremental', incremental_strategy='replace_range', unique_key='as_of') }}
 
@@ -29,7 +29,7 @@ newest as (
     from versions
     inner join as_ofs on versions.landed_on < as_ofs.as_of and versions.superseded_on >= as_ofs.as_of
     where versions.products_held > 0
-    qualify row_number() over (partition by versions.household_id, as_ofs.as_of order by versions.place desc) <= 20
+    qualify row_number() over (partition by versions.household_id, as_ofs.as_of order by versions.place desc) <= 60
 ),
 
 listed as (
