@@ -55,6 +55,7 @@ def diagnose() -> Iterator[Finding]:
     yield home(settings.home)
     yield disk(settings.home)
     yield _dagster_home(settings)
+    yield compute(settings)
     yield _data()
     for subject, check in (("landing", _landing), ("warehouse", _warehouse), ("ledger", _ledger)):
         yield _guarded(subject, check, settings)
@@ -116,6 +117,19 @@ def _dagster_home(settings: Settings) -> Finding:
     linked = link.resolve() == REPOSITORY / "dagster.yaml"
     mend = "" if linked else "the next mlp run links it again"
     return Finding("dagster", linked or None, str(settings.dagster_home), mend)
+
+
+def compute(settings: Settings) -> Finding:
+    """Where models are trained; asks no cluster, only whether this process could."""
+    if settings.cluster is None:
+        return Finding("compute", True, f"training: a process here; steps: {settings.steps}")
+    says = f"training: pods of {settings.cluster.image} in {settings.cluster.namespace}; steps: {settings.steps}"
+    kubeconfig = settings.cluster.kubeconfig
+    if kubeconfig and not kubeconfig.exists():
+        return Finding("compute", False, f"{kubeconfig} is missing", "set KUBECONFIG to a file that is there")
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        return Finding("compute", False, f"{says}, but no cluster is in reach", "set KUBECONFIG")
+    return Finding("compute", True, says)
 
 
 def _data() -> Finding:

@@ -20,7 +20,7 @@ TAKEN_AWAY = ("Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated",
 INTERRUPTED = "TrainingInterrupted"
 """How a worker's report begins that was told to stop, and did: nobody but the cluster tells it so."""
 _EXCEEDED = re.compile(r"exceed(s|ed)\b")
-_INSUFFICIENT = re.compile(r"Insufficient ([\w.\-]+(?:/[\w.\-]*\w)?)")
+_INSUFFICIENT = re.compile(r"Insufficient ([\w./\-]*\w)")
 
 
 class PodDied(PlatformError):

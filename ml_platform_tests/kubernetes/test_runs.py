@@ -25,6 +25,8 @@ from ml_platform_tests.training.conftest import make_rows
 
 CUTOFF = "2017-09-04"
 PATIENCE_SECONDS = 120
+RECORDED: set[tuple[str, str, str]] = set()
+"""(API group, resource, verb) of every call that the tests of this module made."""
 
 
 @pytest.fixture
@@ -69,6 +71,7 @@ def launched(
         )
         instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
         yield instance, run.run_id
+        RECORDED.update(cluster.calls)
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
@@ -90,6 +93,8 @@ def test_a_launched_run_trains_a_candidate_in_a_pod_of_a_step_in_a_pod(
     wait_until(over, "the run never ends")
     run = instance.get_run_by_id(run_id)
     assert run and run.is_success, "\n".join(entry.user_message for entry in instance.all_logs(run_id))
+    assert instance.run_launcher.check_run_worker_health(run).status.value == "SUCCESS"
+    assert "exited successfully" in (instance.run_launcher.get_run_worker_debug_info(run) or "")
     (version,) = Ledger(Settings.from_env().ledger_url).versions("returning_shopper")
     assert version.run_id == run_id
     launcher, step = cluster.made("Job")
@@ -112,3 +117,18 @@ def test_a_cancelled_run_deletes_the_pods_of_its_run_its_step_and_its_worker(
     wait_until(lambda: not cluster.pods and not cluster.jobs, "something is left in the cluster")
     (worker,) = cluster.made("Pod")
     assert worker["metadata"]["name"] in cluster.deleted
+
+
+def test_the_role_allows_what_was_called_and_nothing_more() -> None:
+    if not RECORDED:
+        pytest.skip("the runs of this module make the calls")
+    documents = yaml.safe_load_all((REPOSITORY / "deploy" / "manifests" / "access.yaml").read_text())
+    (role,) = (each for each in documents if each["kind"] == "Role")
+    allowed = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert allowed == RECORDED
