@@ -26,6 +26,7 @@ MEASURES = {
     "orchestration": "benchmarks.orchestration",
     "drift": "benchmarks.drift",
     "sensor_tick": "benchmarks.sensor_tick",
+    "pipes_overhead": "benchmarks.pipes_overhead",
     "ranking": "benchmarks.ranking_evaluation",
     "reaction": "benchmarks.reaction",
 }
