@@ -1,13 +1,17 @@
 """A bundle: one trained model as a folder of plain files that either verifies whole or is not loaded at all.
 
-Invariants: a bundle holds exactly the files named here, and none of them can carry code (UBJ, JSON, Parquet: no
-pickles); its manifest gives each file's SHA-256 and is written last; the folder is made aside and renamed into place,
-so a bundle is either not there or whole. Loading denies by default: a file that is unknown, missing, a link, or
-differs by one bit refuses the bundle, and what is used is checked again as it is read. Nothing in a bundle depends on
-the clock or on where it lies: `digest` is the identity of the model, and the same training gives the same digest.
+Invariants: a bundle holds exactly the files named here, and none of them can carry code (UBJ, safetensors,
+JSON, Parquet: no pickles); its manifest gives each file's SHA-256 and is written last; the folder is made aside and
+renamed into place, so a bundle is either not there or whole. Loading denies by default: a file that is unknown,
+missing, a link, or differs by one bit refuses the bundle, and what is used is checked again as it is read. Nothing in a
+bundle depends on the clock or on where it lies: `digest` is the identity of the model, and the same training gives the
+same digest.
+
+A classifier's bundle scores rows (`predict`), a ranker's gives lists of products (`rank`); each family has its files.
 
 Raise FORMAT_VERSION when the files or their meaning change, and keep reading the older versions. Version 2 added the
-reference sketch; a bundle of version 1 scores as ever, and is only not watched for drift.
+reference sketch; a bundle of version 1 scores as ever, and is only not watched for drift. Version 3 added rankers, and
+names the family in the manifest; earlier bundles are classifiers.
 """
 
 import hashlib
@@ -26,18 +30,26 @@ import numpy as np
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
 from ml_platform.monitoring.sketch import Sketch
+from ml_platform.ranking.baskets import Catalogue, Queries
 from ml_platform.training.calibration import Calibration
 from ml_platform.training.job import column_of
-from ml_platform.training.trainers import trainer_module
+from ml_platform.training.trainers import Family, classifier_module, ranker_module
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 MODEL, CALIBRATION, FEATURES, REPORT = "model.ubj", "calibration.json", "features.json", "report.json"
 CURVES, IMPORTANCE, EVALUATION_SCORES = "curves.parquet", "importance.json", "evaluation_scores.parquet"
 REFERENCE = "reference.json"
+WEIGHTS, VOCABULARY, EVALUATION_LISTS = "model.safetensors", "vocabulary.json", "evaluation_lists.parquet"
 _FILES_OF_1 = frozenset({MODEL, CALIBRATION, FEATURES, REPORT, CURVES, IMPORTANCE, EVALUATION_SCORES})
 FILES = _FILES_OF_1 | {REFERENCE}
-FILES_BY_VERSION: Mapping[int, frozenset[str]] = {1: _FILES_OF_1, 2: FILES}
+RANKER_FILES = frozenset({WEIGHTS, VOCABULARY, FEATURES, REPORT, CURVES, IMPORTANCE, EVALUATION_LISTS, REFERENCE})
+FILES_BY_FAMILY: Mapping[Family, frozenset[str]] = {"classifier": FILES, "ranker": RANKER_FILES}
+FILES_BY_VERSION: Mapping[int, Mapping[Family, frozenset[str]]] = {
+    1: {"classifier": _FILES_OF_1},
+    2: {"classifier": FILES},
+    3: FILES_BY_FAMILY,
+}
 
 
 class BundleMissing(PlatformError):
@@ -64,6 +76,10 @@ class ReferenceMissing(PlatformError):
     """The bundle was written before bundles held a reference sketch."""
 
 
+class WrongFamily(PlatformError):
+    """A classifier was asked for lists, or a ranker for scores of rows."""
+
+
 class FeaturesDoNotFit(PlatformError):
     """The matrix given to predict has another shape, or values the model was never trained to read."""
 
@@ -75,6 +91,7 @@ class Bundle:
     path: Path
     digest: str
     files: Mapping[str, str]
+    family: Family = "classifier"
 
     def read(self, name: str) -> bytes:
         """The bytes of one file, verified as they are read. Raises BundleCorrupt."""
@@ -111,7 +128,8 @@ class Bundle:
 
     @cached_property
     def importance(self) -> dict[str, float]:
-        """Total gain by feature reference, the greatest first."""
+        """What each feature (by reference) takes off the loss, the greatest first: a classifier's total gain, of a
+        ranker the rise of the stop loss without it."""
         return {str(reference): float(gain) for reference, gain in self.json(IMPORTANCE)["gain"].items()}
 
     def reference(self) -> Sketch:
@@ -133,14 +151,29 @@ class Bundle:
         return {name: table[name].to_pylist() for name in table.column_names if name != "round"}
 
     @cached_property
+    def vocabulary(self) -> dict[str, Any]:
+        """What a ranker's weights are numbered by. Raises WrongFamily."""
+        self._demand("ranker")
+        return self.json(VOCABULARY)
+
+    @cached_property
     def _model(self) -> bytes:
-        return self.read(MODEL)
+        return self.read(MODEL if self.family == "classifier" else WEIGHTS)
+
+    def _demand(self, family: Family) -> None:
+        if self.family != family:
+            raise WrongFamily(
+                f"the bundle is a {self.family}'s, asked for is what a {family} does",
+                where=self.path,
+                next_step="use predict for a classifier, rank and embeddings for a ranker",
+            )
 
     def predict_raw(self, features: np.ndarray) -> np.ndarray:
         """The model's scores before calibration: [n_rows] float32 in [0, 1], for features [n_rows, n_features] float32.
 
-        NaN is a missing value. Raises FeaturesDoNotFit.
+        NaN is a missing value. Raises FeaturesDoNotFit, or WrongFamily for a ranker.
         """
+        self._demand("classifier")
         if features.ndim != 2 or features.shape[1] != len(self.features) or features.dtype != np.float32:
             raise FeaturesDoNotFit(
                 f"the model takes float32 [n_rows, {len(self.features)}], not {features.dtype} {list(features.shape)}",
@@ -152,11 +185,25 @@ class Bundle:
             raise FeaturesDoNotFit("a feature is infinite", where=column, next_step="mend the feature's SQL")
         if not len(features):
             return np.empty(0, dtype=np.float32)
-        return trainer_module(self.report["trainer"]["kind"]).predict(self._model, features)
+        return classifier_module(self._kind).predict(self._model, features)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities: [n_rows] float64 in [0, 1], for features [n_rows, n_features] float32."""
         return self.calibration.apply(self.predict_raw(features))
+
+    def rank(self, queries: Queries, catalogue: Catalogue, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(products int64 [n, k], best first, padded with -1; scores float32 [n, k], each product's expected share of
+        the next basket) of queries of the catalogue's Monday. Raises WrongFamily for a classifier."""
+        return ranker_module(self._kind).rank(self._model, self.vocabulary, queries, catalogue, k)
+
+    def embeddings(self, queries: Queries, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray]:
+        """(items float32 [k, d] of the catalogue, states float32 [n, d] of the queries' households). Raises
+        WrongFamily for a classifier."""
+        return ranker_module(self._kind).embeddings(self._model, self.vocabulary, queries, catalogue)
+
+    @property
+    def _kind(self) -> str:
+        return self.report["trainer"]["kind"]
 
 
 def write_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
@@ -165,11 +212,14 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> Bundle:
     The same content already there is left alone. Raises BundleConflict when something else is, BundleNotWritten when
     the disk refuses.
     """
-    if set(files) != FILES:
-        raise BundleNotWritten(f"a bundle has exactly the files {sorted(FILES)}, given {sorted(files)}", where=folder)
+    family = next((family for family, names in FILES_BY_FAMILY.items() if names == set(files)), None)
+    if family is None:
+        expected = " or ".join(str(sorted(names)) for names in FILES_BY_FAMILY.values())
+        raise BundleNotWritten(f"a bundle has exactly the files {expected}, given {sorted(files)}", where=folder)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {
         "format_version": FORMAT_VERSION,
+        "family": family,
         "digest": _digest(digests),
         "files": {name: {"sha256": digests[name], "bytes": len(files[name])} for name in sorted(files)},
     }
@@ -223,12 +273,13 @@ def open_bundle(path: Path) -> Bundle:
                 where=path,
                 next_step="upgrade the platform",
             )
+        family = manifest.get("family", "classifier")
         stated = {str(name): (str(file["sha256"]), int(file["bytes"])) for name, file in manifest["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupt(path, f"its manifest cannot be read: {error!r}") from error
-    expected = FILES_BY_VERSION.get(version)
+    expected = FILES_BY_VERSION.get(version, {}).get(family)
     if expected is None or set(stated) != expected:
-        raise _corrupt(path, f"its manifest names the files {sorted(stated)} in format version {version}")
+        raise _corrupt(path, f"its manifest names the files {sorted(stated)} of a {family} in format version {version}")
     if there != expected | {MANIFEST}:
         raise _corrupt(path, f"files are missing or unknown: {sorted(there ^ (expected | {MANIFEST}))}")
     for name, (sha256, size) in stated.items():
@@ -238,7 +289,7 @@ def open_bundle(path: Path) -> Bundle:
     files = {name: sha256 for name, (sha256, _) in stated.items()}
     if digest != _digest(files):
         raise _corrupt(path, "its digest is not that of its files")
-    return Bundle(path, digest, files)
+    return Bundle(path, digest, files, family)
 
 
 def set_aside(path: Path) -> Path:

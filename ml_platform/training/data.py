@@ -1,4 +1,5 @@
-"""Rows as a trainer wants them: float32 matrices, read from a training set's Parquet one role at a time.
+"""Rows as a trainer wants them: float32 matrices, read from a training set's Parquet one role at a time; or queries and
+catalogues, for a trainer of rankings.
 
 Invariants: `feature_matrix` is the one conversion from columns to numbers, for training and for prediction alike; a
 missing value becomes NaN and stays the trainer's to handle; anything a trainer would silently misread (text, dates,
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from ml_platform.ranking.baskets import BASKETS, BadBaskets, Catalogue, Queries, read_catalogues, read_queries
 from ml_platform.training.job import TrainingFailed, TrainingJob, column_of, file_sha256
 from ml_platform.training.spec import Role
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROLES: tuple[Role, ...] = get_args(Role)
+BASKET_LISTS = ("products", "basket_sizes", "days_ago")
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,18 @@ def feature_values(table: "pa.Table | pa.RecordBatch", name: str) -> np.ndarray:
 
 
 def verify_data(job: TrainingJob) -> None:
-    """Raises TrainingFailed unless the file holds the very bytes that the job was written for."""
-    path = Path(job.data_path)
+    """Raises TrainingFailed unless the files hold the very bytes that the job was written for."""
+    _verify("training set", Path(job.data_path), job.data_sha256)
+    if job.catalogue_path is not None:
+        _verify("catalogue", Path(job.catalogue_path), job.catalogue_sha256)
+
+
+def _verify(what: str, path: Path, sha256: str | None) -> None:
     if not path.is_file():
+        raise TrainingFailed(f"the {what} is not there", where=path, next_step="materialise the training set again")
+    if file_sha256(path) != sha256:
         raise TrainingFailed(
-            "the training set is not there", where=path, next_step="materialise the training set again"
-        )
-    if file_sha256(path) != job.data_sha256:
-        raise TrainingFailed(
-            "the training set is not the one the job was written for: its SHA-256 differs",
+            f"the {what} is not the one the job was written for: its SHA-256 differs",
             where=path,
             next_step="materialise the training set again, then train",
         )
@@ -122,6 +128,40 @@ def read_role(path: Path, role: Role, references: Sequence[str]) -> Rows:
     columns = [column_of(reference) for reference in references]
     table = _read(path, [*columns, "label"], role)
     return Rows(feature_matrix(table, columns), _labels(table, path).astype(np.float32))
+
+
+def read_role_queries(path: Path, role: Role) -> Queries:
+    """The queries of one role. Raises TrainingFailed for an empty role, or baskets that contradict themselves."""
+    columns = ["household_id", "as_of", "label", *(f"{BASKETS}{name}" for name in BASKET_LISTS)]
+    table = _read(path, columns, role)
+    if not table.num_rows:
+        raise TrainingFailed(f"no row has the role {role!r}", where=path, next_step="widen the model's TemporalSplit")
+    try:
+        return read_queries(table)
+    except BadBaskets as error:
+        raise TrainingFailed(error.what, where=f"{path} {error.where}", next_step=error.next_step) from error
+
+
+def read_scalars(path: Path, role: Role, references: Sequence[str]) -> Mapping[str, np.ndarray]:
+    """Those of the references that are columns of single numbers in the training set: [n_rows] float32 of the role."""
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    columns = {reference: column_of(reference) for reference in references}
+    single = {r: c for r, c in columns.items() if c in schema.names and not schema.field(c).type.num_fields}
+    table = _read(path, list(single.values()), role)
+    return {reference: feature_values(table, column) for reference, column in single.items()}
+
+
+def read_job_catalogues(path: Path) -> Mapping[int, Catalogue]:
+    """The catalogues by Monday. Raises TrainingFailed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return read_catalogues(pq.read_table(path))
+    except (OSError, pa.ArrowInvalid, BadBaskets) as error:
+        raise TrainingFailed(f"the catalogue cannot be read: {error}", where=path) from error
 
 
 def _read(path: Path, columns: list[str], role: Role | None = None) -> "pa.Table":

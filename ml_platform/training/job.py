@@ -14,8 +14,9 @@ from typing import Any
 from ml_platform.errors import PlatformError
 from ml_platform.training.spec import ModelSpec, Reproducible, Trainer
 
-FORMAT_VERSION = 1
-_PLACES_AND_LIMITS = ("data_path", "output", "deadline_seconds")
+FORMAT_VERSION = 2
+CHECKPOINT_SECONDS = 60
+_PLACES_AND_LIMITS = ("data_path", "catalogue_path", "output", "deadline_seconds", "checkpoint_seconds")
 
 
 class JobUnreadable(PlatformError):
@@ -26,12 +27,25 @@ class TrainingFailed(PlatformError):
     """Training stopped with a known cause (bad data, an exploding loss, a deadline); no bundle was left behind."""
 
 
+class DeviceMissing(TrainingFailed):
+    """The job asks for a GPU, and the worker sees none or too few."""
+
+
+class OutOfMemory(TrainingFailed):
+    """The training needs more memory than the device, or the machine, has; the same again would fail again."""
+
+
+class TrainingInterrupted(PlatformError):
+    """The worker was told to stop (SIGTERM) and did; the same job goes on from its checkpoint."""
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     """One training, or with `rehearsal_rounds` one rehearsal of it: only those first rounds, and only their digest.
 
     `data_digest` identifies the training set, `data_sha256` is of the file's bytes and is checked by the worker.
-    `output` is the bundle's folder; of a rehearsal, the JSON file to write.
+    `output` is the bundle's folder; of a rehearsal, the JSON file to write. A model that ranks products also reads a
+    catalogue. `device` is `cpu` or `cuda`, the latter with one process a GPU.
     """
 
     model: str
@@ -39,35 +53,57 @@ class TrainingJob:
     data_digest: str
     data_path: str
     data_sha256: str
+    catalogue_path: str | None
+    catalogue_sha256: str | None
     output: str
     features: tuple[str, ...]
     trainer: Trainer
     seed: int
     threads: int
+    device: str
+    gpus: int
     deadline_seconds: int
+    checkpoint_seconds: int
     reproducible_rounds: int
     rehearsal_rounds: int | None = None
 
     @classmethod
     def from_spec(
-        cls, spec: ModelSpec, data_path: Path, data_digest: str, output: Path, rehearsal_rounds: int | None = None
+        cls,
+        spec: ModelSpec,
+        data_path: Path,
+        data_digest: str,
+        output: Path,
+        rehearsal_rounds: int | None = None,
+        catalogue_path: Path | None = None,
     ) -> "TrainingJob":
-        """The job that trains `spec` on the training set at `data_path` (which is read once, for its SHA-256)."""
+        """The job that trains `spec` on the training set at `data_path`; files are read once, for their SHA-256."""
         return cls(
             model=spec.name,
             spec_digest=spec.digest(),
             data_digest=data_digest,
             data_path=str(Path(data_path).absolute()),
             data_sha256=file_sha256(data_path),
+            catalogue_path=None if catalogue_path is None else str(Path(catalogue_path).absolute()),
+            catalogue_sha256=None if catalogue_path is None else file_sha256(catalogue_path),
             output=str(Path(output).absolute()),
             features=spec.features,
             trainer=spec.trainer,
             seed=spec.seed,
             threads=spec.resources.cpu,
+            device="cuda" if spec.resources.gpus else "cpu",
+            gpus=spec.resources.gpus,
             deadline_seconds=spec.resources.deadline_seconds,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
             reproducible_rounds=next(gate.rounds for gate in spec.gates if isinstance(gate, Reproducible)),
             rehearsal_rounds=rehearsal_rounds,
         )
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the training's checkpoints: beside its bundle, hidden, gone once the bundle is there."""
+        output = Path(self.output)
+        return output.with_name(f".{output.name}.checkpoints")
 
     def digest(self) -> str:
         """SHA-256 of everything that decides the artifact."""
@@ -86,6 +122,7 @@ class TrainingJob:
             "features": len(self.features),
             "seed": self.seed,
             "threads": self.threads,
+            "device": self.device,
             "spec_digest": self.spec_digest,
         }
 

@@ -25,15 +25,24 @@ def write_rehearsal(path: Path, job: TrainingJob, rehearsal: Rehearsal) -> None:
 
 
 def is_reproducible(
-    spec: ModelSpec, bundle: Bundle, data_path: Path, data_digest: str, folder: Path, say: Say = print
+    spec: ModelSpec,
+    bundle: Bundle,
+    data_path: Path,
+    data_digest: str,
+    folder: Path,
+    say: Say = print,
+    catalogue_path: Path | None = None,
 ) -> bool:
-    """Whether a fresh worker process repeats the first rounds of `bundle` to the bit. `folder` takes the job's files.
+    """Whether a fresh worker repeats the first rounds (of `torch`: steps) of `bundle` to the bit.
 
-    False too for a bundle of another job (other data, spec or threads). Raises TrainingFailed when the worker fails.
+    `folder` takes the job's files. False too for a bundle of another job (other data, spec or threads). Raises
+    TrainingFailed when the worker fails.
     """
     outcome, rounds = folder / "rehearsal.json", bundle.report["rehearsal"]["rounds"]
-    job = TrainingJob.from_spec(spec, data_path, data_digest, outcome, rehearsal_rounds=rounds)
-    run_worker(write_job(job, folder / "job.json"), say)
+    job = TrainingJob.from_spec(
+        spec, data_path, data_digest, outcome, rehearsal_rounds=rounds, catalogue_path=catalogue_path
+    )
+    run_worker(write_job(job, folder / "job.json"), say, job.gpus)
     return repeats(outcome, bundle)
 
 

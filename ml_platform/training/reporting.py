@@ -29,6 +29,16 @@ class PlainReporter:
         """Programs that read plain output read the bundle instead."""
 
 
+class SilentReporter:
+    """Of the processes of one training, all but the first."""
+
+    def log(self, text: str) -> None:
+        """The first one says it."""
+
+    def send(self, payload: Mapping[str, Any]) -> None:
+        """The first one sends it."""
+
+
 class PipesReporter:
     """Speaks to the Dagster step that started this process: its log, and its custom messages."""
 
@@ -43,10 +53,14 @@ class PipesReporter:
 
 
 @contextmanager
-def open_reporter() -> Iterator[Reporter]:
-    """The reporter this process was started with. An error that passes through is told to Dagster before it goes on."""
+def open_reporter(speaks: bool = True) -> Iterator[Reporter]:
+    """The reporter this process was started with, a silent one unless it `speaks`. An error that passes through is told
+    to Dagster before it goes on."""
     from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 
+    if not speaks:
+        yield SilentReporter()
+        return
     if not PipesEnvVarParamsLoader().is_dagster_pipes_process():
         yield PlainReporter()
         return

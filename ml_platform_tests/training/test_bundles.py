@@ -65,7 +65,7 @@ def make_link(folder: Path) -> None:
         (rewrite_manifest(files={"../model.ubj": {"sha256": "", "bytes": 0}}), BundleCorrupt, "names the files"),
         (rewrite_manifest(files={}), BundleCorrupt, "names the files"),
         (rewrite_manifest(digest="0" * 64), BundleCorrupt, "digest is not that of its files"),
-        (rewrite_manifest(format_version=FORMAT_VERSION + 1), BundleTooNew, "format version 3.*upgrade"),
+        (rewrite_manifest(format_version=FORMAT_VERSION + 1), BundleTooNew, "format version 4.*upgrade"),
         (rewrite_manifest(format_version=0), BundleCorrupt, "format version 0"),
         (lambda folder: shutil.rmtree(folder), BundleMissing, "no bundle"),
     ],
@@ -164,7 +164,7 @@ def test_a_bundle_from_before_sketches_still_scores_and_asks_for_a_training_when
     shutil.copytree(trained.bundle.path, old)
     (old / "reference.json").unlink()
     manifest = json.loads((old / "manifest.json").read_text())
-    files = {name: file for name, file in manifest["files"].items() if name in FILES_BY_VERSION[1]}
+    files = {name: file for name, file in manifest["files"].items() if name in FILES_BY_VERSION[1]["classifier"]}
     digest = hashlib.sha256("".join(f"{n} {files[n]['sha256']}\n" for n in sorted(files)).encode()).hexdigest()
     rewrite_manifest(format_version=1, files=files, digest=digest)(old)
     bundle = open_bundle(old)

@@ -42,7 +42,7 @@ def test_a_rehearsal_is_named_by_the_training_that_it_rehearses(job: TrainingJob
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format_version": FORMAT_VERSION + 1}, "format version 2"),
+        ({"format_version": FORMAT_VERSION + 1}, "format version 3"),
         ({"format_version": None}, "format version None"),
         ({"surprise": 1}, "unknown fields: surprise"),
         ({"trainer": {"kind": "xgboost"}}, "early_stopping_rounds, params, rounds"),

@@ -1,8 +1,10 @@
-"""Gradient-boosted trees by XGBoost's native API: histograms on the CPU, log loss, early stopping on the role stop.
+"""Gradient-boosted trees by XGBoost's native API: histograms, log loss, early stopping on the role stop.
 
-Invariants: seed, threads, objective and tree method come from the job and cannot be overridden by parameters, so the
-same job gives the same bytes; the saved model holds exactly the best round's trees; a training that cannot be right (a
-loss that is not finite or explodes, a parameter that XGBoost does not know, a passed deadline) raises TrainingFailed.
+Invariants: seed, threads, device, objective and tree method come from the job and cannot be overridden by parameters,
+so the same job gives the same bytes; the saved model holds exactly the best round's trees; a training that cannot be
+right (a loss that is not finite or explodes, a parameter that XGBoost does not know, no GPU where one was asked for, a
+passed deadline) raises TrainingFailed. A killed training starts from its first round again: to continue one that
+subsamples would give another model.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ import numpy as np
 
 from ml_platform.killpoints import kill_point
 from ml_platform.training.data import Rows
-from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training.job import DeviceMissing, TrainingFailed, TrainingJob
 from ml_platform.training.reporting import Reporter
 from ml_platform.training.spec import Role
 from ml_platform.training.trainers import Fitted, Rehearsal
@@ -128,7 +130,7 @@ def _parameters(job: TrainingJob) -> dict[str, Any]:
         "objective": "binary:logistic",
         "eval_metric": "logloss",
         "tree_method": "hist",
-        "device": "cpu",
+        "device": job.device,
         "seed": job.seed,
         "nthread": job.threads,
     }
@@ -159,6 +161,7 @@ def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, roun
             done, losses = epoch + 1, evals_log["stop"]["logloss"]
             if epoch == 0:
                 self._refuse_unknown_parameters()
+                self._refuse_another_device()
             self._refuse_bad_loss(done, losses[-1], evals_log["train"]["logloss"][-1])
             seconds = time.monotonic() - self.started
             if seconds > job.deadline_seconds:
@@ -199,6 +202,15 @@ def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, roun
                         where=job.model,
                         next_step="correct or remove them in the model's spec",
                     )
+
+        def _refuse_another_device(self) -> None:
+            """XGBoost would go on, on the CPU, and only warn."""
+            if job.device == "cuda" and any("No visible GPU" in str(warning.message) for warning in self.warnings):
+                raise DeviceMissing(
+                    "the job asks for a GPU, and XGBoost sees none",
+                    where=job.model,
+                    next_step="run it where a GPU is (resources.gpus), or set resources.gpus to 0",
+                )
 
         def _refuse_bad_loss(self, done: int, stop_loss: float, train_loss: float) -> None:
             if not (np.isfinite(stop_loss) and np.isfinite(train_loss)) or stop_loss > EXPLODED * constant_loss:
