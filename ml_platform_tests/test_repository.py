@@ -15,7 +15,7 @@ import yaml
 from ml_platform.settings import REPOSITORY
 
 FOLDERS = (
-    "assets", "benchmarks", "dbt_project", "docs", "ml_platform", "ml_platform_tests", "resources", "sensors",
+    "assets", "benchmarks", "dbt_project", "deploy", "docs", "ml_platform", "ml_platform_tests", "resources", "sensors",
 )  # fmt: skip
 FILES = (".ci/run", "Makefile", "README.md", "dagster.yaml", "pyproject.toml", "requirements.lock", "workspace.yaml")
 SHELL = ("assets", "resources", "sensors")

@@ -21,7 +21,7 @@ from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from ml_platform.compute.pods import worker_command, worker_metadata, worker_pod
+from ml_platform.compute.pods import pod_command, worker_metadata, worker_pod
 from ml_platform.compute.reasons import (
     ImageUnavailable,
     NodeTakenAway,
@@ -57,13 +57,13 @@ def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resour
     settings = Settings.from_env()
     if settings.cluster is None:
         raise ConfigurationError("no cluster is configured", where="ML_PLATFORM_COMPUTE", next_step="set it")
-    client = PodClient(resources, settings.cluster)
+    client, stated = PodClient(resources, settings.cluster), read_job(job)
     try:
         done = client.run(
             context=context,
             namespace=settings.cluster.namespace,
-            command=worker_command(job, resources.gpus),
-            base_pod_meta=worker_metadata(settings.cluster, read_job(job).model, context.run_id),
+            command=pod_command(job, stated.gpus),
+            base_pod_meta=worker_metadata(settings.cluster, stated.model, context.run_id),
             base_pod_spec=worker_pod(resources, settings.cluster, settings.lake),
         )
     except ApiException as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_platform.settings import Cluster
+from ml_platform.training.compute import worker_command
 from ml_platform.training.resources import Resources, Toleration
 
 RESOURCES_TAG = "ml_platform/resources"
@@ -26,10 +27,9 @@ RETIRING_SECONDS = 60
 """Between SIGTERM and SIGKILL: time for a last checkpoint."""
 
 
-def worker_command(job: Path, gpus: int) -> list[str]:
-    """The worker's command line in its image; with several GPUs a process each, as torch starts them."""
-    ranks = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}"] if gpus > 1 else []
-    return ["python", *ranks, "-m", "ml_platform.training.worker", str(job)]
+def pod_command(job: Path, gpus: int) -> list[str]:
+    """The worker's command line with the Python of its image instead of ours."""
+    return ["python", *worker_command(job, gpus)[1:]]
 
 
 def worker_metadata(cluster: Cluster, model: str, run_id: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ Pod = Mapping[str, Any]
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError")
 IMAGE_NEVER = ("InvalidImageName", "ErrImageNeverPull")
 TAKEN_AWAY = ("Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity")
-INTERRUPTED = "TrainingInterrupted"
-"""How a worker's report begins that was told to stop, and did: nobody but the cluster tells it so."""
+STOPPED = 143
+"""Exit status of a worker that was told to stop by SIGTERM, and did: nobody but the cluster tells it so."""
 _EXCEEDED = re.compile(r"exceed(s|ed)\b")
 _INSUFFICIENT = re.compile(r"Insufficient ([\w./\-]*\w)")
 
@@ -148,8 +148,9 @@ def death_of(
             next_step="look at the node and at the priority class in the model's resources",
         )
     reported = reported_failure(messages)
-    if reported and reported.what.startswith(INTERRUPTED):
-        return NodeTakenAway(reported.what, where=_name(known), next_step="look at what deletes pods on that node")
+    if ended.get("exitCode") == STOPPED:
+        what = reported.what if reported else "told to stop (SIGTERM)"
+        return NodeTakenAway(what, where=_name(known), next_step="look at what deletes pods on that node")
     return reported or TrainingFailed(
         " ".join([f"the worker exited with {ended.get('exitCode', 'no status')}", _last_words(tail)]).strip(),
         where=_name(known),

@@ -60,9 +60,9 @@ def unschedulable(message: str) -> dict[str, Any]:
     return {"phase": "Pending", "conditions": [condition]}
 
 
-def killed(why: str = "Error", **status: Any) -> dict[str, Any]:
+def killed(why: str = "Error", code: int = 137, **status: Any) -> dict[str, Any]:
     """The status of a pod whose container was killed, for `why` as the container's state says."""
-    ended = {"terminated": {"exitCode": 137, "reason": why}}
+    ended = {"terminated": {"exitCode": code, "reason": why}}
     return {"phase": "Failed", "containerStatuses": [_container(ended)], **status}
 
 

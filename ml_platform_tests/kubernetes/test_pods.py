@@ -7,7 +7,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from ml_platform.compute.pods import GPU, step_pod, worker_command, worker_metadata, worker_pod
+from ml_platform.compute.pods import GPU, pod_command, step_pod, worker_metadata, worker_pod
 from ml_platform.compute.reasons import (
     DeadlinePassed,
     NodeTakenAway,
@@ -89,8 +89,8 @@ def test_the_pod_goes_when_the_pod_that_made_it_goes() -> None:
 
 
 def test_several_gpus_are_a_process_each() -> None:
-    assert worker_command(Path("/j.json"), 1) == ["python", "-m", "ml_platform.training.worker", "/j.json"]
-    assert "--nproc-per-node=4" in worker_command(Path("/j.json"), 4)
+    assert pod_command(Path("/j.json"), 1) == ["python", "-m", "ml_platform.training.worker", "/j.json"]
+    assert "--nproc-per-node=4" in pod_command(Path("/j.json"), 4)
 
 
 def test_a_step_that_only_waits_is_small_and_one_that_trains_has_what_the_model_declares() -> None:
@@ -182,9 +182,16 @@ def test_a_pod_s_status_is_read_as_its_cause(status: dict[str, Any], kind: type)
 
 
 def test_a_worker_that_was_told_to_stop_may_go_on_elsewhere_and_one_that_failed_may_not() -> None:
-    pod = dead(**killed())
-    report = {"kind": "failure", "where": "job", "next_step": "", "what": "told to stop"}
-    assert type(death_of(pod, pod, [{**report, "error": "TrainingInterrupted"}], ())) is NodeTakenAway
+    pod, stopped = dead(**killed()), dead(**killed(code=143))
+    report = {
+        "kind": "failure",
+        "where": "job",
+        "next_step": "",
+        "what": "after step 7",
+        "error": "TrainingInterrupted",
+    }
+    assert "after step 7" in str(death_of(stopped, stopped, [report], ()))
+    assert type(death_of(stopped, stopped, [report], ())) is NodeTakenAway
     assert type(death_of(pod, pod, [{**report, "error": "TrainingFailed"}], ())) is TrainingFailed
     assert type(death_of(None, pod, (), ())) is NodeTakenAway
 
