@@ -19,7 +19,17 @@ FOLDERS = (
 )  # fmt: skip
 FILES = (".ci/run", "Makefile", "README.md", "dagster.yaml", "pyproject.toml", "requirements.lock", "workspace.yaml")
 SHELL = ("assets", "resources", "sensors")
-HEAVY = ("torch", "xgboost", "mlflow", "evidently", "pandas", "sklearn", "snowflake.connector", "matplotlib")
+HEAVY = (
+    "torch",
+    "xgboost",
+    "mlflow",
+    "evidently",
+    "pandas",
+    "sklearn",
+    "snowflake.connector",
+    "matplotlib",
+    "dagster_k8s",
+)
 ROOMS_OF_THE_SHELL = {"cli", "definitions"}
 LONGEST_MODULE_LINES = 320
 

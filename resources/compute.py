@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster_pipes import PipesParams
 
@@ -37,7 +38,7 @@ class LocalCompute(dg.ConfigurableResource):
         client = dg.PipesSubprocessClient(cwd=str(REPOSITORY), message_reader=reader)
         try:
             client.run(command=worker_command(job, read_job(job).gpus), context=context)
-        except dg.DagsterPipesExecutionError as error:
+        except DagsterPipesExecutionError as error:
             raise reported_failure(reader.messages) or TrainingFailed(
                 f"the worker died without a word: {error}",
                 where=job,

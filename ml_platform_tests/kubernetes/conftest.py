@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -14,10 +15,11 @@ from ml_platform.training.resources import Resources
 from ml_platform_tests.kubernetes.cluster import Cluster, serving
 from ml_platform_tests.tracking.conftest import made_database
 from ml_platform_tests.training.conftest import make_rows, make_spec
-from resources.compute import KubernetesCompute
+from resources.compute import Compute, KubernetesCompute
 from sensors.failures import failed_runs
 
 POLL_SECONDS = 0.05
+IN_A_POD = KubernetesCompute()
 __all__ = ["made_database"]
 PLACE = {
     "ML_PLATFORM_PROFILE": "kubernetes",
@@ -81,12 +83,12 @@ def train(cluster: Cluster, job_file: Path) -> Iterator[Callable[..., Ended]]:
     """Trains the job in a pod with the given resources, as a step of a real run."""
     with dg.instance_for_test() as instance:
 
-        def run(**resources: object) -> Ended:
+        def run(compute: Compute = IN_A_POD, **resources: Any) -> Ended:
             messages: list[dict] = []
 
             @dg.asset(op_tags={RESOURCES_TAG: Resources(**resources).to_json()})
             def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-                messages.extend(KubernetesCompute().train(context, job_file))
+                messages.extend(compute.train(context, job_file))
                 return dg.MaterializeResult()
 
             result = dg.materialize([trained], instance=instance, raise_on_error=False)

@@ -13,7 +13,8 @@ import pytest
 from ml_platform.registry.bundles import open_bundle
 from ml_platform.training.job import file_sha256, read_job, write_job
 from ml_platform_tests.kubernetes.cluster import Cluster, Fate, killed, unschedulable, waiting
-from ml_platform_tests.kubernetes.conftest import Ended
+from ml_platform_tests.kubernetes.conftest import IN_A_POD, Ended
+from resources.compute import Compute, LocalCompute
 
 Train = Callable[..., Ended]
 
@@ -129,18 +130,17 @@ def test_a_container_that_cannot_be_made_is_told_at_the_deadline(cluster: Cluste
     assert 'NotStarted: CreateContainerConfigError: secret "mlflow" not found' in cause
 
 
+@pytest.mark.parametrize("compute", [IN_A_POD, LocalCompute()], ids=["pod", "local"])
 def test_a_failing_worker_s_own_cause_reaches_the_alert(
-    cluster: Cluster, train: Train, job_file: Path, training_set: Path, tmp_path: Path
+    cluster: Cluster, train: Train, job_file: Path, training_set: Path, tmp_path: Path, compute: Compute
 ) -> None:
-    rows = pq.read_table(training_set)
-    spoilt = rows.filter([role != "calibrate" for role in rows["role"].to_pylist()])
-    pq.write_table(spoilt, tmp_path / "spoilt.parquet")
-    data = tmp_path / "spoilt.parquet"
+    rows, data = pq.read_table(training_set), tmp_path / "spoilt.parquet"
+    pq.write_table(rows.filter([role != "calibrate" for role in rows["role"].to_pylist()]), data)
     write_job(replace(read_job(job_file), data_path=str(data), data_sha256=file_sha256(data)), job_file)
-    ended = train()
+    ended = train(compute=compute)
     assert "TrainingFailed: no row has the role 'calibrate'" in ended.cause
     assert "exited with" not in ended.cause
-    assert len(cluster.made("Pod")) == 1
+    assert len(cluster.made("Pod")) == (compute is IN_A_POD)
 
 
 def test_a_log_stream_that_ends_early_is_picked_up_without_losing_or_repeating_a_line(
