@@ -9,6 +9,8 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from assets.common import CAUSE
 
 REACTION = "ml_platform/reaction"
+WEEKLY = "weekly"
+"""The reaction of whatever the declarative sensor asks for."""
 MOST_ATTEMPTS = 3
 TICK_SECONDS = int(os.environ.get("ML_PLATFORM_TICK_SECONDS", "30"))
 """How often a sensor looks. `mlp live` sets it lower: there a day takes seconds."""

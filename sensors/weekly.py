@@ -3,13 +3,13 @@ drift and performance."""
 
 import dagster as dg
 
-from sensors.common import REACTION, TICK_SECONDS
+from sensors.common import REACTION, TICK_SECONDS, WEEKLY
 
 weekly = dg.AutomationConditionSensorDefinition(
-    "weekly",
+    WEEKLY,
     target=dg.AssetSelection.all(),
     minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     use_user_code_server=True,
-    run_tags={REACTION: "weekly"},
+    run_tags={REACTION: WEEKLY},
 )

@@ -2,7 +2,8 @@
 
 Every decision is the sensors', every run goes through the instance as always; what is left out are the pauses between
 ticks and a process a run. One home has one such daemon (a file lock), so a run that is unfinished when it starts is one
-whose process was killed: it is failed, its pool slots are freed, and the sensors ask again.
+whose process was killed: it is failed, and its pool slots are freed. What a sensor of ours wanted it asks for again; a
+run of the declarative one, which takes what it once asked for as done, is retried as the daemon's run retries would.
 """
 
 import fcntl
@@ -17,8 +18,10 @@ from pathlib import Path
 import yaml
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import retry_run
 from dagster._daemon.backfill import execute_backfill_iteration
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster_shared.error import SerializableErrorInfo
@@ -111,14 +114,20 @@ def headless_daemon(settings: Settings) -> Iterator[HeadlessDaemon]:
     home = prepare_home(settings)
     os.environ.update(dagster_environment(settings))
     os.environ.update(ML_PLATFORM_STEPS="in_process", ML_PLATFORM_TICK_SECONDS=str(TICK_SECONDS))
+    from sensors.common import REACTION, WEEKLY  # reads how often sensors tick
+
     with _alone(home), DagsterInstance.from_config(str(home), _config(home).name) as instance:
         instance.event_log_storage.set_concurrency_slots(WAREHOUSE_POOL, 1)
-        for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
+        killed = instance.get_run_ids(RunsFilter(statuses=UNFINISHED))
+        for run in instance.get_runs(RunsFilter(run_ids=killed)) if killed else []:
             instance.report_run_failed(run, "its process died; found when the replay went on")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         name = "ml_platform.definitions"
         target = ModuleTarget(module_name=name, attribute=None, working_directory=str(REPOSITORY), location_name=name)
         with WorkspaceProcessContext(instance, target) as workspace:
+            for run in instance.get_runs(RunsFilter(run_ids=killed)) if killed else []:
+                if run.tags.get(REACTION) == WEEKLY and BACKFILL_ID_TAG not in run.tags:
+                    retry_run(run, workspace)
             yield HeadlessDaemon(instance, workspace)
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from datetime import date
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from rich.console import Console
 from rich.live import Live
 
@@ -134,9 +136,12 @@ def _follow(settings: Settings, day: date) -> None:
 
 
 def _until_done(settings: Settings, instance: DagsterInstance, day: date) -> Iterator[None]:
-    """Waits, a look at a time, until the clock has come to the day after and no run is under way for three ticks."""
-    deadline, quiet = time.monotonic() + MONDAY_PATIENCE_SECONDS, 0
-    while quiet < 3:
+    """Waits, a look at a time, until the clock has come to the day after, nothing is under way, and every sensor has
+    looked twice since and asked for nothing."""
+    deadline, quiet_since, looks = time.monotonic() + MONDAY_PATIENCE_SECONDS, time.time(), 0
+    under_way = RunsFilter(statuses=[*UNFINISHED, DagsterRunStatus.QUEUED])
+    filling = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
+    while looks < 2:
         if time.monotonic() > deadline:
             raise ReplayStalled(
                 f"the work of {day + DAY} is not done after {MONDAY_PATIENCE_SECONDS} s",
@@ -145,9 +150,17 @@ def _until_done(settings: Settings, instance: DagsterInstance, day: date) -> Ite
         yield
         time.sleep(LIVE_TICK_SECONDS)
         _follow(settings, day)
-        queued = RunsFilter(statuses=[*UNFINISHED, DagsterRunStatus.QUEUED])
-        arrived = Clock(settings.home).today() > day
-        quiet = quiet + 1 if arrived and not instance.get_runs_count(queued) else 0
+        if Clock(settings.home).today() <= day or instance.get_runs_count(under_way) or instance.get_backfills(filling):
+            quiet_since, looks = time.time(), 0
+        elif _earliest_look(instance) > quiet_since:
+            quiet_since, looks = time.time(), looks + 1
+
+
+def _earliest_look(instance: DagsterInstance) -> float:
+    """When the sensor that has not looked for the longest began to look last, in seconds since 1970; 0 for never."""
+    sensors = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    looked = [getattr(each.instigator_data, "last_tick_start_timestamp", None) for each in sensors if each.is_running]
+    return min((began or 0.0 for began in looked), default=0.0)
 
 
 @contextmanager
