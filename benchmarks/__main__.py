@@ -28,6 +28,7 @@ MEASURES = {
     "sensor_tick": "benchmarks.sensor_tick",
     "pipes_overhead": "benchmarks.pipes_overhead",
     "ranking": "benchmarks.ranking_evaluation",
+    "next_basket": "benchmarks.next_basket_epoch",
     "reaction": "benchmarks.reaction",
 }
 

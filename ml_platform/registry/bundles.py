@@ -189,7 +189,8 @@ class Bundle:
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities: [n_rows] float64 in [0, 1], for features [n_rows, n_features] float32."""
-        return self.calibration.apply(self.predict_raw(features))
+        raw = self.predict_raw(features)
+        return self.calibration.apply(raw)
 
     def rank(self, queries: Queries, catalogue: Catalogue, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(products int64 [n, k], best first, padded with -1; scores float32 [n, k], each product's expected share of

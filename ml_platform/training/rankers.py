@@ -25,8 +25,8 @@ _LEARNING: tuple[Role, ...] = ("train", "stop")
 
 def train(job: TrainingJob, reporter: Reporter) -> dict[str, bytes] | None:
     """Every file of the trained bundle; None in a process that does not write it. Raises TrainingFailed."""
-    catalogues = _catalogues(job)
-    queries = _queries(job, (*_LEARNING, "evaluate"))
+    catalogues = read_catalogues_of(job)
+    queries = read_queries_of(job, (*_LEARNING, "evaluate"))
     reporter.log(f"{job.model}: " + " · ".join(f"{role} {len(mine):,} queries" for role, mine in queries.items()))
     learning: dict[Role, Queries] = {role: queries[role] for role in _LEARNING}
     fitted = ranker_module(job.trainer.kind).fit(job, learning, catalogues, reporter)
@@ -35,7 +35,9 @@ def train(job: TrainingJob, reporter: Reporter) -> dict[str, bytes] | None:
 
 def rehearse(job: TrainingJob, reporter: Reporter) -> Rehearsal | None:
     """Trains only the first steps; None in a process that does not write the outcome. Raises TrainingFailed."""
-    return ranker_module(job.trainer.kind).rehearse(job, _queries(job, _LEARNING), _catalogues(job), reporter)
+    return ranker_module(job.trainer.kind).rehearse(
+        job, read_queries_of(job, _LEARNING), read_catalogues_of(job), reporter
+    )
 
 
 def rank_by_monday(
@@ -51,11 +53,13 @@ def rank_by_monday(
     return products, scores
 
 
-def _queries(job: TrainingJob, roles: Sequence[Role]) -> dict[Role, Queries]:
+def read_queries_of(job: TrainingJob, roles: Sequence[Role]) -> dict[Role, Queries]:
+    """The job's queries by role. Raises TrainingFailed for an empty role."""
     return {role: read_role_queries(Path(job.data_path), role) for role in roles}
 
 
-def _catalogues(job: TrainingJob) -> Mapping[int, Catalogue]:
+def read_catalogues_of(job: TrainingJob) -> Mapping[int, Catalogue]:
+    """The job's catalogues by Monday. Raises TrainingFailed when it names none."""
     if job.catalogue_path is None:
         raise TrainingFailed(
             "the job names no catalogue, and its trainer ranks products",

@@ -1,8 +1,8 @@
 """How much the model leans on a feature: what its absence costs on the role stop.
 
-A feature is taken away by holding the inputs made of it at their training means (a category at UNSEEN) in the trained
-model; the rise of the stop loss is its importance, 0 where the loss does not rise (Breiman's permutation importance,
-2001, without a permutation's noise).
+A feature is taken away by holding the inputs made of it at their training means (items and categories at UNSEEN, and
+no pairs without the products) in the trained model; the rise of the stop loss is its importance, 0 where the loss does
+not rise (Breiman's permutation importance, 2001, without a permutation's noise).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ml_platform.training.sequence.tensors import PAIR_INPUTS, QUERY_INPUTS
 from ml_platform.training.sequence.vocabulary import UNSEEN
 
 _BY_DAYS = tuple(name for name in PAIR_INPUTS if "days" in name)
-_PAIRS_OF = {"days_ago": _BY_DAYS, "products": tuple(name for name in PAIR_INPUTS if name not in _BY_DAYS)}
+_PAIRS_OF = {"days_ago": _BY_DAYS}
 _QUERIES_OF = {"distinct_products": ("distinct_share",), **{name: (name,) for name in QUERY_INPUTS}}
 
 
@@ -35,6 +35,9 @@ def without(batch: Batch, model: NextBasket, reference: str, statistics: Sequenc
             return replace(batch, categories=torch.full_like(batch.categories, UNSEEN))
         held = [statistics.index(column)] if column in statistics else []
         return replace(batch, statistics=_held(batch.statistics, model.statistic_mean, held))
+    if column == "products":
+        nothing = {name: getattr(batch, name)[:0] for name in ("pairs", "pair_rows", "pair_places")}
+        return replace(batch, lines=torch.full_like(batch.lines, UNSEEN), **nothing)
     pairs = [PAIR_INPUTS.index(name) for name in _PAIRS_OF.get(column, ())]
     queries = [QUERY_INPUTS.index(name) for name in _QUERIES_OF.get(column, ())]
     return replace(

@@ -27,7 +27,7 @@ EXPLODED = 4.0
 """A loss this many times that of every product alike means that training diverges."""
 LOOK_EVERY_STEPS = 10
 WARM_UP = 0.05
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 256
 RECALL_AT = 10
 
 
@@ -79,7 +79,7 @@ class Loop:
         self.best: dict[str, Tensor] = {}
         self.device = next(model.parameters()).device
         self.per_epoch = sum(1 for _ in batches_of(train.by_monday, recipe.batch_size))
-        self._forward = ranks.averaging(_compiled(model, self.device))
+        self.forward = ranks.averaging(_compiled(model, self.device))
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -131,7 +131,7 @@ class Loop:
         mine, factor = self.ranks.share(rows)
         batch = self.train.resident.batch(mine)
         with _precision(self.device):
-            _, scores = self._forward(batch)
+            _, scores = self.forward(batch)
         loss = loss_of(scores, batch).sum() * factor
         self.optimiser.zero_grad()
         loss.backward()

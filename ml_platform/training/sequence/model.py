@@ -173,7 +173,8 @@ class NextBasket(nn.Module):
         queries = _standard(batch.queries, self.query_mean, self.query_scale)
         per_query = self.repeat_query(queries) + self.repeat_state(states)
         pairs = self.repeat_pair(_standard(batch.pairs, self.pair_mean, self.pair_scale))
-        return self.repeat(pairs + per_item[batch.pair_places] + per_query[batch.pair_rows]).squeeze(-1)
+        per_item, per_query = per_item.index_select(0, batch.pair_places), per_query.index_select(0, batch.pair_rows)
+        return self.repeat(pairs + per_item + per_query).squeeze(-1)
 
     def _begin(self) -> None:
         for embedding in (self.item, self.category, self.age, self.gap, self.size, self.position):
@@ -188,9 +189,8 @@ def loss_of(scores: Tensor, batch: Batch) -> Tensor:
     counts = torch.zeros(rows, device=scores.device).index_add(
         0, batch.target_rows, torch.ones_like(batch.target_rows, dtype=torch.float32)
     )
-    hits = torch.zeros(rows, device=scores.device).index_add(
-        0, batch.target_rows, scores[batch.target_rows, batch.target_places]
-    )
+    bought = scores.flatten().index_select(0, batch.target_rows * scores.shape[1] + batch.target_places)
+    hits = torch.zeros(rows, device=scores.device).index_add(0, batch.target_rows, bought)
     return torch.where(counts > 0, scores.logsumexp(dim=1) - hits / counts.clamp(min=1), 0.0)
 
 

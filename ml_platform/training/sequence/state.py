@@ -20,7 +20,7 @@ def state_files(loop: Loop) -> dict[str, bytes]:
     tensors["loss_sum"] = loop.loss_sum
     return {
         TENSORS: save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}),
-        PROGRESS: json.dumps(loop.progress.to_json(), sort_keys=True).encode(),
+        PROGRESS: json.dumps(loop.progress.to_json()).encode(),
     }
 
 

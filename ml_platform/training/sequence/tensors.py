@@ -6,8 +6,9 @@ head knows of them (PAIR_INPUTS). Times are in days and logarithms; standardisin
 training. Queries must be grouped by Monday, as training sets and predictions are.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ml_platform.training.job import TrainingFailed
 from ml_platform.training.sequence.vocabulary import Vocabulary, VocabularyMismatch, category_slots
 
 HISTORY = 20
-"""Baskets of a query that the model has places for."""
+"""The newest baskets of a query, which the transformer reads; the repeat head knows all that are listed."""
 BUCKETS = 24
 """Buckets of a time or a size: whole numbers to 8, then in steps of a third of an octave or so."""
 _BASKET_DECAYS = (0.97, 0.85, 0.6)
@@ -89,23 +90,21 @@ class Examples:
 
 
 def build_examples(queries: Queries, catalogues: Mapping[int, Catalogue], vocabulary: Vocabulary) -> Examples:
-    """The queries' inputs. Raises TrainingFailed for a Monday without a catalogue, or a history that is too long."""
+    """The queries' inputs. Raises TrainingFailed for a Monday without a catalogue."""
     missing = sorted(set(np.unique(queries.as_ofs).tolist()) - set(catalogues))
     if missing:
         days = ", ".join(map(str, np.array(missing, "datetime64[D]")))
         raise TrainingFailed(f"there is no catalogue as of {days}", next_step="publish the product features")
-    baskets = np.diff(queries.basket_offsets)
-    if len(baskets) and baskets.max() > HISTORY:
-        raise TrainingFailed(f"a query lists {baskets.max()} baskets, the model reads {HISTORY}")
+    recent = _newest(queries)
     pair_offsets, pair_places, pairs = _pairs(queries, catalogues)
     target_places = _places(queries.as_ofs[queries.target_queries], queries.targets, catalogues)
     offered = target_places >= 0
     return Examples(
         mondays=queries.as_ofs,
-        basket_offsets=queries.basket_offsets,
-        times=_times(queries),
-        line_offsets=queries.line_offsets,
-        lines=vocabulary.slots(queries.products),
+        basket_offsets=recent.basket_offsets,
+        times=_times(recent),
+        line_offsets=recent.line_offsets,
+        lines=vocabulary.slots(recent.products),
         pair_offsets=pair_offsets,
         pair_places=pair_places,
         pairs=pairs,
@@ -119,6 +118,18 @@ def bucket(values: np.ndarray) -> np.ndarray:
     """Buckets int64 in [0, BUCKETS) of whole numbers: exact to 8, then coarser as they grow."""
     wide = 8 + np.floor(3 * np.log2(np.maximum(values, 8) / 8)).astype(np.int64)
     return np.clip(np.where(values < 8, values, wide), 0, BUCKETS - 1).astype(np.int64)
+
+
+def _newest(queries: Queries) -> Queries:
+    """The queries with the newest HISTORY of their baskets."""
+    kept, sizes = queries.baskets_ago < HISTORY, np.diff(queries.line_offsets)
+    return replace(
+        queries,
+        basket_offsets=_offsets(queries.basket_queries[kept], len(queries)),
+        days_ago=queries.days_ago[kept],
+        line_offsets=np.concatenate([[0], np.cumsum(sizes[kept])]).astype(np.int64),
+        products=queries.products[np.repeat(kept, sizes)],
+    )
 
 
 def _times(queries: Queries) -> np.ndarray:
@@ -167,22 +178,27 @@ def _pairs(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.nd
     times = (last - first + 1).astype(np.float64)
     since, span = days[last], days[first] - days[last]
     gap = np.where(times > 1, span / np.maximum(times - 1, 1), 0.0)
-    columns = (
-        np.log(times),
-        times / np.diff(queries.basket_offsets)[of_query],
-        *(np.log(np.add.reduceat(decay**ago, first) + 0.01) for decay in _BASKET_DECAYS),
-        *(np.log(np.add.reduceat(np.exp(-days / scale), first) + 0.01) for scale in _DAY_DECAYS),
-        np.log1p(ago[last]),
-        np.log1p(since),
-        np.log1p(gap),
-        np.where(times > 1, np.clip(np.log((since + 1) / (gap + 1)), -3, 3), 0.0),
-        (times == 1).astype(np.float64),
-        np.log1p(days[first]),
+    columns: tuple[Callable[[], np.ndarray], ...] = (
+        lambda: np.log(times),
+        lambda: times / np.diff(queries.basket_offsets)[of_query],
+        *(partial(_decayed, -np.log(decay), ago, first) for decay in _BASKET_DECAYS),
+        *(partial(_decayed, 1 / scale, days, first) for scale in _DAY_DECAYS),
+        lambda: np.log1p(ago[last]),
+        lambda: np.log1p(since),
+        lambda: np.log1p(gap),
+        lambda: np.where(times > 1, np.clip(np.log((since + 1) / (gap + 1)), -3, 3), 0.0),
+        lambda: times == 1,
+        lambda: np.log1p(days[first]),
     )
     inputs = np.empty((len(first), len(PAIR_INPUTS)), np.float32)
     for position, column in enumerate(columns):
-        inputs[:, position] = column
+        inputs[:, position] = column()  # one at a time: together they are half a gigabyte
     return _offsets(of_query, len(queries)), keys[first] % width, inputs
+
+
+def _decayed(rate: float, ages: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Logarithm of each pair's purchases, each worth exp(-rate * age), kept from the logarithm of nothing."""
+    return np.log(np.add.reduceat(np.exp(-rate * ages), first) + 0.01)
 
 
 def _places(mondays: np.ndarray, products: np.ndarray, catalogues: Mapping[int, Catalogue]) -> np.ndarray:

@@ -44,7 +44,7 @@ def fit(
     """
     ranks = Ranks.from_env()
     with _device(job) as device, ranks.joined(device):
-        loop, vocabulary = _loop(job, queries, catalogues, ranks, device)
+        loop, vocabulary = build_loop(job, queries, catalogues, ranks, device)
         checkpoints = Checkpoints.claim(job.checkpoints, job.digest()) if ranks.is_first else None
         ranks.wait()
         found = newest_intact(job.checkpoints, job.digest(), reporter.log)
@@ -65,7 +65,7 @@ def rehearse(
     """Trains only the first `rehearsal_rounds` steps. None in all but the first rank."""
     ranks = Ranks.from_env()
     with _device(job) as device, ranks.joined(device):
-        loop, _ = _loop(job, queries, catalogues, ranks, device)
+        loop, _ = build_loop(job, queries, catalogues, ranks, device)
         for step in loop.steps():
             if step == job.rehearsal_rounds:
                 return Rehearsal(step, loop.margins_sha256()) if ranks.is_first else None
@@ -123,7 +123,8 @@ def _batches(network: NextBasket, vocabulary: Vocabulary, queries: Queries, cata
 def _device(job: TrainingJob) -> Iterator[torch.device]:
     """The job's device, set to repeat itself; memory that runs out is a known cause."""
     torch.set_num_threads(job.threads)
-    torch.use_deterministic_algorithms(True, warn_only=job.device == "cuda")
+    if job.device == "cuda":  # on the CPU the model uses nothing that is not, and this imports the compiler
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield device_of(job.device)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -132,17 +133,16 @@ def _device(job: TrainingJob) -> Iterator[torch.device]:
             where=job.model,
             next_step="lower the trainer's batch_size or width, or give it more memory (resources)",
         ) from error
-    finally:
-        torch.use_deterministic_algorithms(False)
 
 
-def _loop(
+def build_loop(
     job: TrainingJob,
     queries: Mapping[Role, Queries],
     catalogues: Mapping[int, Catalogue],
     ranks: Ranks,
     device: torch.device,
 ) -> tuple[Loop, Vocabulary]:
+    """A fresh training on the job's device, before its first step. Raises TrainingFailed."""
     mondays = sorted(set(queries["train"].as_ofs.tolist()) & set(catalogues))
     vocabulary = Vocabulary.of_catalogues([catalogues[monday] for monday in mondays])
     shape, recipe = _parameters(job, vocabulary)

@@ -1,0 +1,232 @@
+"""Rankers by real worker processes: the same bits again, also after SIGKILL, and on several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ml_platform.ranking.baskets import NOTHING, read_catalogues, read_queries
+from ml_platform.registry.bundles import EVALUATION_LISTS, RANKER_FILES, WEIGHTS, Bundle, WrongFamily, open_bundle
+from ml_platform.training.compute import run_worker
+from ml_platform.training.job import DeviceMissing, TrainingFailed, TrainingJob, write_job
+from ml_platform.training.rehearsal import repeats
+from ml_platform.training.reporting import PlainReporter
+from ml_platform.training.spec import Trainer
+from ml_platform.training.worker import STOPPED, main, train
+from ml_platform_tests.training.baskets import SMALL, World, make_world
+from ml_platform_tests.training.test_worker import WORKER_WITHOUT
+
+STEPS = 18
+"""3 Mondays of 40 queries in batches of about 16, twice."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def bundle(world: World, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Trained in this process; tests only read it."""
+    trained = train(world.job(tmp_path_factory.mktemp("models") / "bundle"), PlainReporter())
+    assert trained is not None
+    return trained
+
+
+def queries_and_catalogue(world: World):
+    queries = read_queries(pq.read_table(world.training_set), "evaluate")
+    return queries, read_catalogues(pq.read_table(world.catalogue))[int(queries.as_ofs[0])]
+
+
+def fail(job: TrainingJob, words: str, kind: type[Exception] = TrainingFailed) -> None:
+    with pytest.raises(kind, match=words):
+        train(job, PlainReporter())
+    assert not Path(job.output).exists()
+
+
+@pytest.mark.parametrize("point", ["checkpoint.files_written", "checkpoint.visible"])
+def test_a_worker_killed_and_started_again_ends_with_the_very_same_bundle(
+    point: str,
+    world: World,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    job = world.job(tmp_path / "bundle", checkpoint_seconds=0)
+    monkeypatch.setenv("ML_PLATFORM_KILL_AT", point)
+    with pytest.raises(TrainingFailed, match=f"killed by signal {int(signal.SIGKILL)}"):
+        run_worker(write_job(job, tmp_path / "job.json"), lambda line: None)
+    assert not (tmp_path / "bundle").exists()
+    monkeypatch.delenv("ML_PLATFORM_KILL_AT")
+    again = train(job, PlainReporter())
+    assert again is not None and again.digest == bundle.digest
+    resumed = "goes on from the checkpoint of step 1" in capsys.readouterr().out
+    assert resumed == (point == "checkpoint.visible"), "what was not yet in sight is not there"
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "job.json"], "checkpoints are gone with the training"
+
+
+@pytest.mark.parametrize("step", [5, 9, STEPS])
+def test_a_training_told_to_stop_keeps_a_checkpoint_and_goes_on_to_the_same_bits(
+    step: int,
+    world: World,
+    bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    from ml_platform.training.trainers import torch as trainer
+
+    after_step = trainer.Pace.after_step
+
+    def stop_at(pace: trainer.Pace) -> None:
+        after_step(pace)
+        if pace._loop.progress.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    job = world.job(tmp_path / "bundle")
+    monkeypatch.setattr(trainer.Pace, "after_step", stop_at)
+    assert main(str(write_job(job, tmp_path / "job.json"))) == STOPPED
+    assert f"after step {step}; its checkpoint is kept" in capsys.readouterr().err and not Path(job.output).exists()
+    monkeypatch.undo()
+    again = train(job, PlainReporter())
+    assert again is not None and again.digest == bundle.digest
+    assert f"goes on from the checkpoint of step {step}" in capsys.readouterr().out
+    assert not job.checkpoints.exists()
+
+
+def test_a_worker_whose_training_another_has_taken_over_commits_no_bundle(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_platform.training.checkpoints import Checkpoints, WorkerFenced
+    from ml_platform.training.trainers import torch as trainer
+
+    job = world.job(tmp_path / "bundle")
+    run = trainer._run
+
+    def run_and_be_replaced(*arguments: object) -> None:
+        run(*arguments)  # type: ignore[arg-type]
+        Checkpoints.claim(job.checkpoints, job.digest())
+
+    monkeypatch.setattr(trainer, "_run", run_and_be_replaced)
+    fail(job, "another one trains this job", WorkerFenced)
+
+
+def test_a_rehearsal_in_a_fresh_process_repeats_the_first_steps_to_the_bit_and_needs_no_heavy_library(
+    world: World, bundle: Bundle, tmp_path: Path
+) -> None:
+    job = write_job(world.job(tmp_path / "rehearsal.json", rehearsal_rounds=2), tmp_path / "job.json")
+    script = WORKER_WITHOUT.format(forbidden=("dagster", "polars", "mlflow", "pandera"))
+    done = subprocess.run([sys.executable, "-c", script, job], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert repeats(tmp_path / "rehearsal.json", bundle)
+    changed = json.loads((tmp_path / "rehearsal.json").read_text()) | {"margins_sha256": "0" * 64}
+    (tmp_path / "rehearsal.json").write_text(json.dumps(changed))
+    assert not repeats(tmp_path / "rehearsal.json", bundle)
+
+
+def test_two_processes_learn_what_one_does(world: World, tmp_path: Path) -> None:
+    """Within float32's rounding of another order of summation; without dropout, whose masks are each process's own."""
+    one = world.job(tmp_path / "one", trainer=Trainer("torch", 1, 1, {**SMALL, "dropout": 0.0}))
+    alone = train(one, PlainReporter())
+    two = write_job(replace(one, output=str(tmp_path / "two")), tmp_path / "two.json")
+    said: list[str] = []
+    run_worker(two, said.append, gpus=2)
+    together = open_bundle(tmp_path / "two")
+    assert alone is not None and sum("epoch 1 of at most 1" in line for line in said) == 1, "the first alone speaks"
+    for name, curve in alone.curves().items():
+        assert together.curves()[name] == pytest.approx(curve, abs=2e-4)
+    lists = [pq.read_table(each.path / EVALUATION_LISTS)["score"].to_numpy() for each in (alone, together)]
+    assert np.abs(lists[0] - lists[1]).max() < 1e-3
+
+
+def test_a_bundle_ranks_every_household_and_its_lists_are_those_it_gives(world: World, bundle: Bundle) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    products, scores = bundle.rank(queries, catalogue, 20)
+    assert {entry.name for entry in bundle.path.iterdir()} == RANKER_FILES | {"manifest.json"}
+    assert products.shape == scores.shape == (40, 20) and (np.diff(scores) <= 0).all()
+    assert all(len(set(row)) == 20 for row in products.tolist()) and np.isin(products, catalogue.products).all()
+    recorded = pq.read_table(bundle.path / EVALUATION_LISTS)
+    assert recorded["product_id"].to_numpy().tolist() == products.ravel().tolist()
+    assert recorded["score"].to_numpy().tobytes() == scores.ravel().tobytes()
+
+
+def test_the_model_learns_who_buys_what_again(bundle: Bundle, world: World) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    products, _ = bundle.rank(queries, catalogue, 10)
+    hits = (products[queries.target_queries] == queries.targets[:, None]).any(axis=1).mean()
+    assert hits > 0.5, "ten of sixty at random would be .17, the own six .67"
+    assert bundle.importance["household_baskets:products"] > bundle.importance["product:mean_gap_days_84d"]
+
+
+def test_a_list_longer_than_the_catalogue_is_padded_and_no_query_gives_no_list(world: World, bundle: Bundle) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    products, scores = bundle.rank(queries.take(np.arange(2)), catalogue, 70)
+    assert (products[:, 60:] == NOTHING).all() and (scores[:, 60:] == 0).all() and (products[:, :60] != NOTHING).all()
+    assert scores.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert bundle.rank(queries.take(np.arange(0)), catalogue, 5)[0].shape == (0, 5)
+
+
+def test_a_product_new_since_the_training_is_ranked_by_its_category_and_figures(world: World, bundle: Bundle) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    newer = replace(catalogue, products=np.append(catalogue.products[:-1], 9999))
+    products, _ = bundle.rank(queries, newer, 60)
+    assert (products == 9999).any(axis=1).all()
+
+
+def test_embeddings_are_given_for_every_product_and_household(world: World, bundle: Bundle) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    items, states = bundle.embeddings(queries, catalogue)
+    assert items.shape == (60, 16) and states.shape == (40, 16) and items.dtype == states.dtype == np.float32
+    assert np.isfinite(items).all() and np.ptp(states, axis=0).min() > 0
+
+
+def test_a_ranker_scores_no_rows(bundle: Bundle) -> None:
+    with pytest.raises(WrongFamily, match="rank and embeddings for a ranker"):
+        bundle.predict(np.zeros((1, len(bundle.features)), np.float32))
+
+
+def test_without_item_statistics_the_model_has_none_of_their_weights(world: World, tmp_path: Path) -> None:
+    from safetensors.numpy import load
+
+    bare = train(
+        world.job(tmp_path / "b", trainer=Trainer("torch", 1, 1, {**SMALL, "item_statistics": 0})), PlainReporter()
+    )
+    assert bare is not None and bare.importance["product:lines_84d"] == 0.0
+    assert not [name for name in load(bare.read(WEIGHTS)) if "popularity" in name or "repeat_statistics" in name]
+
+
+def test_a_loss_that_explodes_stops_the_training(world: World, tmp_path: Path) -> None:
+    wild = Trainer("torch", 3, 3, {**SMALL, "learning_rate": 1e6})
+    fail(world.job(tmp_path / "b", trainer=wild), "the loss explodes by step")
+
+
+def test_a_parameter_the_trainer_does_not_know_is_refused(world: World, tmp_path: Path) -> None:
+    fail(world.job(tmp_path / "b", trainer=Trainer("torch", 1, 1, {"widht": 8})), "does not use the parameters widht")
+
+
+def test_a_gpu_that_is_not_there_is_told(world: World, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    fail(world.job(tmp_path / "b", device="cuda", gpus=1), "asks for a GPU", DeviceMissing)
+
+
+@pytest.mark.parametrize("role", ["train", "stop", "evaluate"])
+def test_an_empty_role_is_refused(role: str, world: World, tmp_path: Path) -> None:
+    table = pq.read_table(world.training_set)
+    keep = [each != role for each in table["role"].to_pylist()]
+    pq.write_table(table.filter(keep), tmp_path / "set.parquet")
+    fail(World(tmp_path / "set.parquet", world.catalogue).job(tmp_path / "b"), f"no row has the role '{role}'")
+
+
+def test_a_catalogue_that_is_missing_or_changed_is_told(world: World, tmp_path: Path) -> None:
+    fail(world.job(tmp_path / "b", catalogue_path=None), "names no catalogue")
+    fail(world.job(tmp_path / "b", catalogue_sha256="0"), "the catalogue is not the one")
