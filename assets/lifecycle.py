@@ -1,11 +1,12 @@
 """The life cycle of a model: what a `ModelSpec` becomes.
 
 training_set → candidate → evaluation → champion → predictions → drift → performance, the first three keyed by the
-cutoff, what follows the champion by as-of Mondays. A refusal by a gate is a verdict: `evaluation` is there with a red
+cutoff, what follows the champion by as-of Mondays; a ranker's embeddings stand beside its predictions. A refusal by a gate is a verdict: `evaluation` is there with a red
 check, and the champion stays.
 """
 
 from assets.champion import build_champion
+from assets.embeddings import build_embeddings
 from assets.evaluation import build_evaluation
 from assets.models import MODELS
 from assets.monitoring import build_drift, build_performance
@@ -22,6 +23,7 @@ def build_lifecycle(spec: ModelSpec) -> list:
         build_evaluation(spec),
         build_champion(spec),
         build_predictions(spec),
+        *([build_embeddings(spec)] if spec.items else []),
         build_drift(spec),
         build_performance(spec),
     ]

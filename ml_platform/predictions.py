@@ -95,15 +95,20 @@ def answer(spec: ModelSpec, bundle: Bundle, store: FeatureStore, keys: pl.DataFr
     return task_of(spec).answers(bundle, joined(spec, bundle, store, keys), items)
 
 
+def population_keys(spec: ModelSpec, store: FeatureStore, as_of: date) -> pl.DataFrame:
+    """Who is answered for: [entity…, as_of] of the snapshot, sorted. Raises SnapshotMissing."""
+    population = store.table(population_table(spec, store).name)
+    if population.published(as_of.isoformat()) is None:
+        raise _missing(population.name, as_of)
+    return population.read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
+
+
 def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore, as_of: date) -> pl.DataFrame:
     """An answer for every entity of the snapshot in each role: rows as `contract`, by role, then key.
 
     Raises SnapshotMissing when a feature table has no partition for `as_of`.
     """
-    population = store.table(population_table(spec, store).name)
-    if population.published(as_of.isoformat()) is None:
-        raise _missing(population.name, as_of)
-    keys = population.read(as_of.isoformat()).select(*spec.entity, "as_of").sort(spec.entity)
+    keys = population_keys(spec, store, as_of)
     items, columns = catalogue(spec, store, [as_of]), contract(spec, store).schema()
     answered = [
         task_of(spec)
