@@ -20,6 +20,7 @@ HISTORY = 20
 """The newest baskets of a query, which the transformer reads; the repeat head knows all that are listed."""
 BUCKETS = 24
 """Buckets of a time or a size: whole numbers to 8, then in steps of a third of an octave or so."""
+QUERIES_AT_ONCE = 2048
 _BASKET_DECAYS = (0.97, 0.85, 0.6)
 _DAY_DECAYS = (14.0, 56.0)
 _NEVER_DAYS = 400.0
@@ -160,7 +161,19 @@ def _query_inputs(queries: Queries, pairs: np.ndarray) -> np.ndarray:
 
 
 def _pairs(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(offsets [n + 1], places [p], inputs [p, …]) of each query's distinct products that its catalogue has."""
+    """(offsets [n + 1], places [p], inputs [p, …]) of each query's distinct products that its catalogue has.
+
+    Worked out for QUERIES_AT_ONCE: the arrays on the way are many times as large as what comes out.
+    """
+    starts = range(0, max(len(queries), 1), QUERIES_AT_ONCE)
+    rows = [np.arange(start, min(start + QUERIES_AT_ONCE, len(queries))) for start in starts]
+    counts, places, inputs = zip(*(_pairs_of(queries.take(chunk), catalogues) for chunk in rows))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    return offsets, np.concatenate(places), np.concatenate(inputs)
+
+
+def _pairs_of(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(how many [n], places [p], inputs [p, …]) of the queries' pairs."""
     line_queries = queries.basket_queries[queries.line_baskets]
     places = _places(queries.as_ofs[line_queries], queries.products, catalogues)
     width = 1 + max((len(catalogue.products) for catalogue in catalogues.values()), default=0)
@@ -170,7 +183,7 @@ def _pairs(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.nd
     keys, line = keys[order], offered[order]
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     if not len(first):
-        return np.zeros(len(queries) + 1, np.int64), first, np.zeros((0, len(PAIR_INPUTS)), np.float32)
+        return np.zeros(len(queries), np.int64), first, np.zeros((0, len(PAIR_INPUTS)), np.float32)
     last = np.append(first[1:], len(keys)) - 1
     basket = queries.line_baskets[line]
     ago, days = queries.baskets_ago[basket].astype(np.float64), queries.days_ago[basket].astype(np.float64)
@@ -193,7 +206,7 @@ def _pairs(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.nd
     inputs = np.empty((len(first), len(PAIR_INPUTS)), np.float32)
     for position, column in enumerate(columns):
         inputs[:, position] = column()  # one at a time: together they are half a gigabyte
-    return _offsets(of_query, len(queries)), keys[first] % width, inputs
+    return np.bincount(of_query, minlength=len(queries)), keys[first] % width, inputs
 
 
 def _decayed(rate: float, ages: np.ndarray, first: np.ndarray) -> np.ndarray:
