@@ -1,6 +1,6 @@
 """One epoch of the next-basket model over 28,000 queries on two threads, and the worker's memory.
 
-The queries are synthetic, of the reference data's sizes: 17,000 products, about 60 baskets of 8 products a household,
+The queries are synthetic, of the reference data's sizes: 17,000 products, 33 baskets of 11 products a household,
 one Monday in fourteen days. A real worker process trains them; its seconds an epoch are read from its own progress.
 """
 
@@ -19,7 +19,7 @@ from ml_platform.training.job import TrainingJob, file_sha256, write_job
 from ml_platform.training.spec import Trainer
 
 QUERIES, STOP_QUERIES, MONDAYS, PRODUCTS = 28_000, 256, 16, 17_000
-BASKETS, BASKET_SIZE, TARGETS = 60, 8, 12
+BASKETS, BASKET_SIZE, TARGETS = 33, 11, 12
 GOAL_SECONDS, GOAL_GB = 12.0, 2.0
 _LISTS = pa.list_(pa.int64())
 
@@ -74,14 +74,14 @@ def write_world(folder: Path, device: str = "cpu", epochs: int = 1) -> Path:
 def _rows(random: np.random.Generator, count: int, role: str, week: int) -> pa.Table:
     """`count` queries as of one Monday; popular products are bought most, and again."""
     sizes = np.full((count, BASKETS), BASKET_SIZE, np.int32)
-    bought = _popular(random, count * BASKETS * BASKET_SIZE)
+    bought = _popular(random, count * BASKETS, BASKET_SIZE)
     days = np.tile(np.arange(BASKETS, 0, -1, dtype=np.int32) * 4, count)
     return pa.table(
         {
             "household_id": np.arange(count),
             "as_of": pa.array([_monday(week)] * count),
             "role": [role] * count,
-            "label": _lists(_popular(random, count * TARGETS), count, _LISTS),
+            "label": _lists(_popular(random, count, TARGETS), count, _LISTS),
             "household_baskets__products": _lists(bought, count, _LISTS),
             "household_baskets__basket_sizes": _lists(sizes.ravel(), count, pa.list_(pa.int32())),
             "household_baskets__days_ago": _lists(days, count, pa.list_(pa.int32())),
@@ -102,8 +102,10 @@ def _catalogue(random: np.random.Generator, week: int) -> pa.Table:
     )
 
 
-def _popular(random: np.random.Generator, count: int) -> np.ndarray:
-    return (PRODUCTS * random.random(count) ** 2).astype(np.int64)
+def _popular(random: np.random.Generator, baskets: int, size: int) -> np.ndarray:
+    """The products of that many baskets, rising in each: [baskets * size]."""
+    drawn = np.sort((PRODUCTS - size) * random.random((baskets, size)) ** 4, axis=1).astype(np.int64)
+    return (drawn + np.arange(size)).ravel()
 
 
 def _lists(values: np.ndarray, rows: int, kind: pa.ListType) -> pa.Array:
