@@ -33,7 +33,8 @@ def build_embeddings(spec: ModelSpec) -> dg.AssetsDefinition:
         as_of, table = parse_monday(context.partition_key), lake.table("embeddings", spec.name)
         served = lake.table("predictions", spec.name).require(context.partition_key)
         version = ledger.open().version(spec.name, int(served.metadata["champion"]))
-        frame = embed(spec, version.version, open_bundle(Path(version.bundle_uri)), lake.features(FEATURE_TABLES), as_of)
+        bundle = open_bundle(Path(version.bundle_uri))
+        frame = embed(spec, version.version, bundle, lake.features(FEATURE_TABLES), as_of)
         published = table.publish(table.stage(context.partition_key, frame, {"version": str(version.version)}))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),

@@ -47,7 +47,8 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
 
         data = lake.table("training_sets", spec.name).require(context.partition_key)
         catalogues = lake.table("catalogues", spec.name)
-        items = catalogues.read(context.partition_key) if catalogues.published(context.partition_key) else None
+        offered = catalogues.published(context.partition_key)
+        items = catalogues.read(context.partition_key) if offered else None
         frame = lake.table("training_sets", spec.name).read(context.partition_key)
         held_out = frame.filter(pl.col("role") == "evaluate")
         book = ledger.open()
@@ -56,7 +57,13 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         rival = open_bundle(Path(champion.bundle_uri)) if champion else None
         with tempfile.TemporaryDirectory() as folder:
             same = is_reproducible(
-                spec, bundle, Path(str(data.path)), data.metadata["digest"], Path(folder), context.log.info
+                spec,
+                bundle,
+                Path(str(data.path)),
+                data.metadata["digest"],
+                Path(folder),
+                context.log.info,
+                catalogue_path=Path(str(offered.path)) if offered else None,
             )
         keys = held_out.select(*spec.entity, "as_of")
         found = evaluate(

@@ -15,7 +15,7 @@ BY_CHAMPION = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=190), wa
 UNLESS_SAID = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=365), warn_window=timedelta(days=182))
 """The project's default: what nobody promised more of is still looked at once a year."""
 
-BY_STAGE = {"champion": BY_CHAMPION, "predictions": BY_WEEK, "drift": BY_WEEK, "performance": BY_WEEK, "embeddings": BY_WEEK}
+BY_STAGE = {"champion": BY_CHAMPION, **dict.fromkeys(("predictions", "embeddings", "drift", "performance"), BY_WEEK)}
 """Of a model's life cycle, what is due by itself; the other stages wait for a reason to train."""
 
 

@@ -1,8 +1,8 @@
 """The life cycle of a model: what a `ModelSpec` becomes.
 
 training_set → candidate → evaluation → champion → predictions → drift → performance, the first three keyed by the
-cutoff, what follows the champion by as-of Mondays; a ranker's embeddings stand beside its predictions. A refusal by a gate is a verdict: `evaluation` is there with a red
-check, and the champion stays.
+cutoff, what follows the champion by as-of Mondays; a ranker's embeddings stand beside its predictions. A refusal by a
+gate is a verdict: `evaluation` is there with a red check, and the champion stays.
 """
 
 from assets.champion import build_champion
