@@ -190,12 +190,17 @@ def _standardise(model: NextBasket, vocabulary: Vocabulary, examples: Examples, 
     """Puts into the model how its inputs are spread over the training rows."""
     statistics = np.concatenate([shelf.statistics for shelf in shelves.values()])
     for name, values in (("pair", examples.pairs), ("query", examples.queries), ("statistic", statistics)):
-        known = np.ma.masked_invalid(values.astype(np.float64))
-        scale = known.std(axis=0).filled(0.0)
-        mean, scale = known.mean(axis=0).filled(0.0), np.where(scale > 1e-6, scale, 1.0)
+        mean, scale = np.array([_spread(column) for column in values.T]).reshape(-1, 2).T
         getattr(model, f"{name}_mean").copy_(torch.from_numpy(mean.astype(np.float32)))
         getattr(model, f"{name}_scale").copy_(torch.from_numpy(scale.astype(np.float32)))
     model.slot_categories.copy_(torch.from_numpy(vocabulary.slot_categories))
+
+
+def _spread(column: np.ndarray) -> tuple[float, float]:
+    """(mean, standard deviation) of what is known of one column; one at a time, since in float64 all are gigabytes."""
+    known = column[np.isfinite(column)].astype(np.float64)
+    mean, scale = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+    return mean, scale if scale > 1e-6 else 1.0
 
 
 def _run(job: TrainingJob, loop: Loop, checkpoints: Checkpoints | None, reporter: Reporter) -> None:
