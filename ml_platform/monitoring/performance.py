@@ -108,7 +108,8 @@ def realised(predictions: pl.DataFrame, labels: pl.DataFrame, spec: ModelSpec) -
     _demand_unique(folded, [*key, "role"], "predictions", spec)
     _demand_unique(labels, key, "labels", spec)
     known = labels.select(*key, pl.col("label").cast(task.LABEL)).drop_nulls("label")
-    return folded.join(known, on=key, how="inner").sort("as_of", *spec.entity, "role")
+    met = folded.join(known, on=key, how="inner").sort("as_of", *spec.entity, "role")
+    return met.select(*key, "role", "model_version", task.ANSWER[0], "label")
 
 
 def nothing_realised(spec: ModelSpec, key: Mapping[str, pl.DataType]) -> pl.DataFrame:
