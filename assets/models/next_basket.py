@@ -50,7 +50,7 @@ SPEC = ModelSpec(
     slices=(Slice("household_baskets:baskets", (10,)),),
     gates=(
         BeatsBaseline("decayed_frequency", "recall_at_10"),
-        BeatsBaseline("personal_frequency", "recall_at_10", margin=0.008),
+        BeatsBaseline("personal_frequency", "recall_at_10", least_gain=0.008),
         BeatsChampion("recall_at_10", tolerance=0.002, margin=-0.001),
         NoSliceWorse("decayed_frequency", "recall_at_10", tolerance=0.002),
         Reproducible(rounds=3),

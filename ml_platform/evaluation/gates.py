@@ -148,12 +148,13 @@ def _overall(measurements: Sequence[Measurement], model: str, metric: Metric) ->
 
 def _beats_baseline(gate: BeatsBaseline, measurements: Sequence[Measurement]) -> GateResult:
     measured = _overall(measurements, gate.baseline, gate.metric)
-    low = measured.gain_low if measured else None
-    passed = low is not None and low > gate.margin
+    low, gain = (measured.gain_low, measured.gain) if measured else (None, None)
+    passed = low is not None and gain is not None and low > gate.margin and gain >= gate.least_gain
     explanation = (
         f"The candidate's {METRIC_WORDS[gate.metric]} is {_gain(measured)} better than that of {gate.baseline}; "
-        f"the lower bound has to exceed {gate.margin:.4f}."
+        f"the lower bound has to exceed {gate.margin:.4f}"
     )
+    explanation += f", and the gain itself to reach {gate.least_gain:.4f}." if gate.least_gain else "."
     return GateResult(gate_name(gate), passed, low, gate.margin, explanation)
 
 

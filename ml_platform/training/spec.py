@@ -134,11 +134,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class BeatsBaseline:
-    """The lower bound of the paired, clustered bootstrap interval of the improvement exceeds `margin`."""
+    """The lower bound of the paired, clustered bootstrap interval of the improvement exceeds `margin`, and the
+    improvement itself is at least `least_gain`."""
 
     baseline: str
     metric: Metric = "auc"
     margin: float = 0.0
+    least_gain: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,19 @@ def test_a_model_worse_than_the_champion_is_refused(workshop: Workshop, honest: 
     assert gate(honest, "beats_champion").passed
 
 
+def test_a_sure_gain_that_is_too_small_is_refused_where_a_gate_asks_for_more(workshop: Workshop):
+    measurements = workshop.judged(workshop.truth).verdict.measurements
+
+    def outcome(least_gain: float) -> bool:
+        asked = BeatsBaseline("trips_table", least_gain=least_gain)
+        gates = tuple(asked if isinstance(each, BeatsBaseline) else each for each in workshop.spec.gates)
+        results = judge(replace(workshop.spec, gates=gates), measurements, reproducible=True)
+        return next(each.passed for each in results if each.name == "beats_baseline_trips_table")
+
+    gain = next(m.gain for m in measurements if (m.model, m.metric, m.kind) == ("trips_table", "auc", "all"))
+    assert gain is not None and outcome(gain - 1e-9) and not outcome(gain + 1e-9)
+
+
 def test_the_champion_itself_is_refused_as_no_improvement(workshop: Workshop):
     evaluation = workshop.judged(workshop.truth, champion=workshop.truth)
     assert refused(evaluation) == {"beats_champion"}
