@@ -11,7 +11,7 @@ import pytest
 
 from ml_platform.evaluation.gates import GateResult, Verdict, VerdictCorrupt, judge
 from ml_platform.evaluation.report import Evaluation
-from ml_platform.training.spec import NoSliceWorse, gate_name
+from ml_platform.training.spec import BeatsBaseline, NoSliceWorse, gate_name
 from ml_platform_tests.evaluation.conftest import Workshop
 
 
