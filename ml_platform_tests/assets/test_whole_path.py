@@ -119,7 +119,8 @@ def test_predictions_name_their_version_their_features_and_stay_within_zero_and_
             assert done.returncode == 0, done.stdout + done.stderr
             assert mlp(home, "run", "--force", "--partition", CUTOFF, f'key:"predictions/{name}"').returncode == 0
         frame = PartitionedTable(home / "lake" / "predictions", name).read(CUTOFF)
-        assert frame.height == frame.select(MODELS[name].entity).n_unique() > 0
+        key = [*MODELS[name].entity, *(["rank"] if "rank" in frame.columns else [])]
+        assert frame.height == frame.select(key).n_unique() > 0
         assert frame["score"].is_between(0, 1).all()
         assert frame["model_version"].unique().to_list() == [1]
         assert frame["feature_as_of"].unique().to_list() == [date(2018, 1, 1)]
