@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 import dagster as dg
 
 from assets.freshness import BY_STAGE
-from ml_platform.compute.pods import RESOURCES_TAG, step_pod
+from ml_platform.compute.pods import RESOURCES_TAG, StepWork, step_pod
 from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
 
@@ -54,11 +54,13 @@ def shown(spec: ModelSpec, stage: str, kinds: set[str]) -> Shown:
 
 
 def _step_tags(spec: ModelSpec, stage: str) -> dict[str, Any]:
-    """A candidate's step only waits where training has a pod of its own, which is told what the model declares."""
-    waits = stage == "candidate" and Settings.from_env().compute == "kubernetes"
+    """The pod of a step. Two stages start workers, in pods of their own where the profile says so: the candidate's does
+    nothing but wait, the evaluation's rehearses, and then computes."""
+    starts_workers, local = stage in ("candidate", "evaluation"), Settings.from_env().compute == "local"
+    work: StepWork = "trains" if starts_workers and local else "waits" if stage == "candidate" else "computes"
     return {
-        "dagster-k8s/config": step_pod(spec.resources, trains_itself=not waits),
-        **({RESOURCES_TAG: spec.resources.to_json()} if stage == "candidate" else {}),
+        "dagster-k8s/config": step_pod(spec.resources, work),
+        **({RESOURCES_TAG: spec.resources.to_json()} if starts_workers else {}),
     }
 
 

@@ -12,6 +12,7 @@ from assets.partitions import AS_OF_MONDAYS
 from ml_platform.registry.records import ModelVersion
 from ml_platform.training.spec import ModelSpec, gate_name
 from resources import LakeResource, LedgerResource, TrackingResource
+from resources.compute import Compute
 
 if TYPE_CHECKING:
     from ml_platform.registry.ledger import Ledger
@@ -33,7 +34,11 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         **shown(spec, "evaluation", {"python"}),
     )
     def evaluation(
-        context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, tracking: TrackingResource
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        compute: dg.ResourceParam[Compute],
+        ledger: LedgerResource,
+        tracking: TrackingResource,
     ) -> dg.MaterializeResult:
         import polars as pl
 
@@ -55,15 +60,15 @@ def build_evaluation(spec: ModelSpec) -> dg.AssetsDefinition:
         version = _candidate(book, spec, data.metadata["digest"])
         bundle, champion = open_bundle(Path(version.bundle_uri)), opponent(book, version)
         rival = open_bundle(Path(champion.bundle_uri)) if champion else None
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=lake.models(spec.name)) as folder:
             same = is_reproducible(
                 spec,
                 bundle,
                 Path(str(data.path)),
                 data.metadata["digest"],
                 Path(folder),
-                context.log.info,
                 catalogue_path=Path(str(offered.path)) if offered else None,
+                run=lambda job: compute.train(context, job),
             )
         keys = held_out.select(*spec.entity, "as_of")
         found = evaluate(

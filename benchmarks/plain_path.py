@@ -139,7 +139,7 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     frame = sets.read(cutoff.isoformat())
     rows = frame.filter(pl.col("role") == "evaluate")
     with tempfile.TemporaryDirectory() as aside:
-        same = is_reproducible(spec, bundle, data, built.digest, Path(aside), print)
+        same = is_reproducible(spec, bundle, data, built.digest, Path(aside))
     scored = Answered(bundle.digest, task_of(spec).answers(bundle, rows, None))
     found = evaluate(spec, frame, scored, None, reproducible=same)
     book.record_verdict(spec.name, version.version, found.verdict.to_json(), None)

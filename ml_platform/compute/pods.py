@@ -7,7 +7,7 @@ credentials by reference only, and is over by itself some time after the worker'
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ml_platform.settings import Cluster
 from ml_platform.training.compute import worker_command
@@ -25,6 +25,9 @@ GRACE_SECONDS = 120
 """Past the worker's own deadline, which fails with a cause, Kubernetes' one kills without."""
 RETIRING_SECONDS = 60
 """Between SIGTERM and SIGKILL: time for a last checkpoint."""
+
+
+StepWork = Literal["waits", "computes", "trains"]
 
 
 def pod_command(job: Path, gpus: int) -> list[str]:
@@ -77,11 +80,11 @@ def worker_pod(resources: Resources, cluster: Cluster, lake: Path) -> dict[str, 
     }
 
 
-def step_pod(resources: Resources, trains_itself: bool) -> dict[str, Any]:
-    """`dagster-k8s/config` of a step of the model's life cycle: as large as its worker where it computes itself, small
-    where it only waits for the worker's pod."""
-    amounts = _amounts(resources) if trains_itself else {"cpu": "250m", "memory": "1Gi"}
-    placement = _placement(resources) if trains_itself else {}
+def step_pod(resources: Resources, work: StepWork) -> dict[str, Any]:
+    """`dagster-k8s/config` of a step of the model's life cycle: small where it only waits for a worker's pod, with the
+    worker's processors and memory where it computes, with its GPUs too where the worker is a process of the step."""
+    amounts = {"cpu": "250m", "memory": "1Gi"} if work == "waits" else _amounts(resources, gpus=work == "trains")
+    placement = _placement(resources) if work == "trains" else {}
     return {
         "container_config": {"resources": {"requests": amounts, "limits": amounts}},
         "merge_behavior": "DEEP",
@@ -89,9 +92,9 @@ def step_pod(resources: Resources, trains_itself: bool) -> dict[str, Any]:
     }
 
 
-def _amounts(resources: Resources) -> dict[str, str]:
+def _amounts(resources: Resources, gpus: bool = True) -> dict[str, str]:
     amounts = {"cpu": str(resources.cpu), "memory": _quantity(resources.memory_gib)}
-    return {**amounts, GPU: str(resources.gpus)} if resources.gpus else amounts
+    return {**amounts, GPU: str(resources.gpus)} if gpus and resources.gpus else amounts
 
 
 def _quantity(gib: float) -> str:

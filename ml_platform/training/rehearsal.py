@@ -7,11 +7,12 @@ trained cannot be rebuilt (another thread count, another library, another machin
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from ml_platform.registry.bundles import Bundle
-from ml_platform.training.compute import Say, run_worker
+from ml_platform.training.compute import run_worker
 from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.spec import ModelSpec
 from ml_platform.training.trainers import Rehearsal
@@ -30,19 +31,19 @@ def is_reproducible(
     data_path: Path,
     data_digest: str,
     folder: Path,
-    say: Say = print,
     catalogue_path: Path | None = None,
+    run: Callable[[Path], object] = run_worker,
 ) -> bool:
     """Whether a fresh worker repeats the first rounds (of `torch`: steps) of `bundle` to the bit.
 
-    `folder` takes the job's files. False too for a bundle of another job (other data, spec or threads). Raises
-    TrainingFailed when the worker fails.
+    `folder` takes the job's files; `run` runs the job file to its end, where the bundle was trained. False too for a
+    bundle of another job (other data, spec or threads). Raises what `run` does when the worker fails.
     """
     outcome, rounds = folder / "rehearsal.json", bundle.report["rehearsal"]["rounds"]
     job = TrainingJob.from_spec(
         spec, data_path, data_digest, outcome, rehearsal_rounds=rounds, catalogue_path=catalogue_path
     )
-    run_worker(write_job(job, folder / "job.json"), say, job.gpus)
+    run(write_job(job, folder / "job.json"))
     return repeats(outcome, bundle)
 
 

@@ -93,10 +93,12 @@ def test_several_gpus_are_a_process_each() -> None:
     assert "--nproc-per-node=4" in pod_command(Path("/j.json"), 4)
 
 
-def test_a_step_that_only_waits_is_small_and_one_that_trains_has_what_the_model_declares() -> None:
-    waits, trains = step_pod(LARGE, trains_itself=False), step_pod(LARGE, trains_itself=True)
-    assert GPU not in waits["container_config"]["resources"]["limits"] and "pod_spec_config" not in waits
-    assert trains["container_config"]["resources"]["limits"][GPU] == "2"
+def test_a_step_that_only_waits_is_small_and_only_one_that_trains_has_the_gpus() -> None:
+    waits, computes, trains = (step_pod(LARGE, work) for work in ("waits", "computes", "trains"))
+    limits = [each["container_config"]["resources"]["limits"] for each in (waits, computes, trains)]
+    assert [each.get(GPU) for each in limits] == [None, None, "2"]
+    assert limits[1]["memory"] == limits[2]["memory"] != limits[0]["memory"]
+    assert "pod_spec_config" not in waits and "pod_spec_config" not in computes
     assert trains["pod_spec_config"]["priorityClassName"] == "training"
 
 

@@ -154,9 +154,7 @@ def test_importance_names_every_feature_and_ranks_signal_above_noise(trained: Tr
 
 
 def test_a_rehearsal_in_a_fresh_process_repeats_the_first_rounds_to_the_bit(trained: Trained, tmp_path: Path) -> None:
-    assert is_reproducible(
-        trained.spec, trained.bundle, trained.data, "digest-of-the-data", tmp_path, lambda line: None
-    )
+    assert is_reproducible(trained.spec, trained.bundle, trained.data, "digest-of-the-data", tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["job.json", "rehearsal.json"]
 
 
