@@ -4,8 +4,6 @@ The measure against which orchestration is taxed. `python -m benchmarks.plain_pa
 `ML_PLATFORM_HOME`; it does the work of every asset and check, and shows and records nothing of it in Dagster.
 """
 
-import json
-import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -15,15 +13,13 @@ from types import ModuleType
 
 import polars as pl
 
+from benchmarks.plain_steps import dbt_build, load, publish
 from benchmarks.rows import REPOSITORY
 from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPENING_DAY, last_monday, mondays
 from ml_platform.evaluation.report import Answered, evaluate, flat_metrics
-from ml_platform.features.publish import publish_weeks
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
 from ml_platform.landing.files import LandingFolder
-from ml_platform.landing.loading import create_raw, demand_every_day, load_all
-from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.monitoring.plots import drift_markdown
 from ml_platform.monitoring.weekly import (
     matured_monday,
@@ -64,48 +60,13 @@ def main() -> None:
         raise SystemExit("nothing has landed: mlp land --until 2017-12-31")
     landed, newest = min(landed, CLOSING_DAY), min(last_monday(landed + DAY), LAST_AS_OF)
     warehouse = DuckDBWarehouse(settings.warehouse)
-    _load(warehouse, landing, landed)
-    _dbt_build(warehouse, ["staging", "marts"], {"landed_from": OPENING_DAY, "landed_to": landed})
-    _dbt_build(warehouse, ["feature_models"], {"as_of_from": FIRST_AS_OF, "as_of_to": newest})
+    load(warehouse, landing, OPENING_DAY, landed)
+    dbt_build(warehouse, ["staging", "marts"], {"landed_from": OPENING_DAY, "landed_to": landed})
+    dbt_build(warehouse, ["feature_models"], {"as_of_from": FIRST_AS_OF, "as_of_to": newest})
     store = FeatureStore(settings.lake, FEATURE_TABLES)
-    _publish(warehouse, store, newest)
+    publish(warehouse, store, FEATURE_TABLES, mondays(FIRST_AS_OF, newest))
     for spec in MODELS.values():
         _live(spec, newest, settings, warehouse, store)
-
-
-def _load(warehouse: DuckDBWarehouse, landing: LandingFolder, landed: date) -> None:
-    with warehouse.session("load") as session:
-        create_raw(session)
-        for table in RAW_TABLES.values():
-            deliveries = landing.deliveries(table.name, OPENING_DAY, landed)
-            demand_every_day(table, deliveries, OPENING_DAY, landed)
-            load_all(session, table, deliveries)
-
-
-def _dbt_build(warehouse: DuckDBWarehouse, folders: list[str], days: dict[str, date]) -> None:
-    """One `dbt build` of the folders' models and their tests in this process, as the shell calls it."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.cli.main import dbtRunner
-
-    os.environ |= {"DBT_DUCKDB_PATH": str(warehouse.path), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
-    variables = json.dumps({name: day.isoformat() for name, day in days.items()})
-    project = str(REPOSITORY / "dbt_project")
-    command = ["build", "--exclude-resource-type", "unit_test", "--select", *folders, "--vars", variables]
-    with warehouse.lock("dbt build"), tempfile.TemporaryDirectory() as target:
-        places = ["--project-dir", project, "--profiles-dir", project, "--target-path", target, "--log-path", target]
-        done = dbtRunner().invoke([*command, *places])
-        DuckDBConnectionManager.close_all_connections()
-    if not done.success:
-        raise SystemExit(f"dbt failed: {done.exception or done.result}")
-
-
-def _publish(warehouse: DuckDBWarehouse, store: FeatureStore, newest: date) -> None:
-    for table in FEATURE_TABLES.values():
-        with warehouse.session(f"publish {table.name}") as session:
-            weeks = publish_weeks(session, store, table, mondays(FIRST_AS_OF, newest))
-        kept_aside = [week.as_of for week in weeks if week.published is None]
-        if kept_aside:
-            raise SystemExit(f"{table.name}: kept aside: {kept_aside}")
 
 
 def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWarehouse, store: FeatureStore) -> None:
