@@ -51,6 +51,8 @@ SPEC = ModelSpec(
     gates=(
         BeatsBaseline("decayed_frequency", "recall_at_10"),
         BeatsBaseline("personal_frequency", "recall_at_10", least_gain=0.008),
+        # Order counts too: without the statistics of its items a model finds as much, and puts it in no better order.
+        BeatsBaseline("tifu_knn", "ndcg_at_10"),
         BeatsChampion("recall_at_10", tolerance=0.002, margin=-0.001),
         NoSliceWorse("decayed_frequency", "recall_at_10", tolerance=0.002),
         Reproducible(rounds=3),
