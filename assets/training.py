@@ -1,7 +1,9 @@
 """From features to a trained candidate: the training set of a cutoff, and the worker that learns from it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -13,6 +15,9 @@ from ml_platform.training.job import TrainingJob, write_job
 from ml_platform.training.spec import ModelSpec
 from resources import LakeResource, LedgerResource, TrackingResource, WarehouseResource
 from resources.compute import Compute
+
+if TYPE_CHECKING:
+    from ml_platform.tracking.mlflow import Attempt
 
 
 def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
@@ -89,7 +94,8 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
             spec.name, dagster_run_id=context.run_id, data_digest=job.data_digest, params=job.parameters()
         ) as attempt:
             context.instance.add_run_tags(context.run_id, {f"mlflow/{spec.name}": attempt.run_id})
-            compute.train(context, write_job(job, folder / "jobs" / f"{job.digest()[:16]}.json"))
+            written = write_job(job, folder / "jobs" / f"{job.digest()[:16]}.json")
+            compute.train(context, written, tell=lambda message: _told(context, attempt, message))
             bundle = open_bundle(folder / job.digest()[:16])
             attempt.log_curves(bundle.curves())
             attempt.log_files(bundle.path, "bundle")
@@ -119,6 +125,17 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         )
 
     return candidate
+
+
+def _told(context: dg.AssetExecutionContext, attempt: "Attempt", message: Mapping[str, Any]) -> None:
+    """A worker's progress, as it comes, into tracking; a training is not lost because MLflow is away for a while."""
+    from ml_platform.tracking.mlflow import TrackingUnavailable
+
+    if message.get("kind") == "progress":
+        try:
+            attempt.log_progress(message)
+        except TrackingUnavailable as away:
+            context.log.warning(f"this progress is not in MLflow: {away}")
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -2,10 +2,10 @@
 the same; the profile says which.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -19,22 +19,28 @@ from ml_platform.training.compute import worker_command
 from ml_platform.training.job import TrainingFailed, read_job
 from ml_platform.training.resources import Resources
 
+Tell = Callable[[Mapping[str, Any]], object]
+
+
+def unheard(message: Mapping[str, Any]) -> None:
+    """For whom the run's log is enough."""
+
 
 class Compute(Protocol):
-    """Runs one job file to its end and returns the worker's custom messages.
+    """Runs one job file to its end and returns the worker's custom messages; `tell` hears each as it comes.
 
     Raises a PlatformError with the cause, in words for an alert: TrainingFailed when the worker fails; in Kubernetes
     also what became of its pod.
     """
 
-    def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]: ...
+    def train(self, context: dg.AssetExecutionContext, job: Path, tell: Tell = unheard) -> list[dict]: ...
 
 
 class LocalCompute(dg.ConfigurableResource):
     """Starts the training worker as a subprocess and carries its messages into the run's log."""
 
-    def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]:
-        reader = _KeptMessages()
+    def train(self, context: dg.AssetExecutionContext, job: Path, tell: Tell = unheard) -> list[dict]:
+        reader = _KeptMessages(tell)
         client = dg.PipesSubprocessClient(cwd=str(REPOSITORY), message_reader=reader)
         try:
             client.run(command=worker_command(job, read_job(job).gpus), context=context)
@@ -54,17 +60,17 @@ class KubernetesCompute(dg.ConfigurableResource):
     times; the worker goes on from its checkpoint.
     """
 
-    def train(self, context: dg.AssetExecutionContext, job: Path) -> list[dict]:
+    def train(self, context: dg.AssetExecutionContext, job: Path, tell: Tell = unheard) -> list[dict]:
         from resources.pods import train_in_pod
 
         resources = Resources.from_json(context.op.tags[RESOURCES_TAG])
         most = resources.max_preemption_retries
         for restart in range(1, most + 1):
             try:
-                return train_in_pod(context, job, resources)
+                return train_in_pod(context, job, resources, tell)
             except NodeTakenAway as death:
                 context.log.warning(f"{death} The training goes on in a new pod, restart {restart} of at most {most}.")
-        return train_in_pod(context, job, resources)
+        return train_in_pod(context, job, resources, tell)
 
 
 def build_compute() -> Compute:
@@ -72,15 +78,35 @@ def build_compute() -> Compute:
     return KubernetesCompute() if Settings.from_env().compute == "kubernetes" else LocalCompute()
 
 
+class Telling:
+    """A Pipes message handler that also hands on each custom message, as it comes, in the thread that read it."""
+
+    def __init__(self, handler: PipesMessageHandler, tell: Tell) -> None:
+        self._handler, self._tell = handler, tell
+
+    def handle_message(self, message: Any) -> None:
+        self._handler.handle_message(message)
+        if message["method"] == "report_custom_message":
+            self._tell(message["params"]["payload"])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+
 class _KeptMessages(dg.PipesTempFileMessageReader):
     """Keeps the worker's custom messages for when it fails: Dagster's client then returns none."""
 
     messages: list[dict]
 
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self._tell = tell
+
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
         try:
-            with super().read_messages(handler) as params:
+            telling = cast(PipesMessageHandler, Telling(handler, self._tell))
+            with super().read_messages(telling) as params:
                 yield params
         finally:
             self.messages = [dict(message) for message in handler.get_custom_messages()]

@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
+from dagster._core.pipes.context import PipesMessageHandler
 from dagster._core.pipes.utils import extract_message_or_forward_to_stdout
 from dagster_k8s import PipesK8sClient
 from dagster_k8s.client import DagsterKubernetesClient
@@ -38,6 +39,7 @@ from ml_platform.errors import ConfigurationError, PlatformError
 from ml_platform.settings import Cluster, Settings
 from ml_platform.training.job import read_job
 from ml_platform.training.resources import Resources
+from resources.compute import Tell, Telling
 
 POLL_SECONDS = 2.0
 IMAGE_PATIENCE_SECONDS = 120  # a registry that answers again within it fails no training
@@ -49,7 +51,7 @@ LAST_READS = 5  # of the log of a pod that is over, when the node does not give 
 GONE, SERVER_ERROR, TOO_MANY = 404, 500, 429
 
 
-def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resources) -> list[dict]:
+def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resources, tell: Tell) -> list[dict]:
     """One pod for one job file, deleted in the end whatever happens. Returns the worker's custom messages.
 
     Raises TrainingFailed with the worker's own cause, or PodDied with the cluster's.
@@ -57,7 +59,7 @@ def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resour
     settings = Settings.from_env()
     if settings.cluster is None:
         raise ConfigurationError("no cluster is configured", where="ML_PLATFORM_COMPUTE", next_step="set it")
-    client, stated = PodClient(resources, settings.cluster), read_job(job)
+    client, stated = PodClient(resources, settings.cluster, tell), read_job(job)
     try:
         done = client.run(
             context=context,
@@ -77,8 +79,8 @@ def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resour
 class PodClient(PipesK8sClient):
     """`death` is why the pod died, once it has."""
 
-    def __init__(self, resources: Resources, cluster: Cluster) -> None:
-        self._reader = _PodLog()
+    def __init__(self, resources: Resources, cluster: Cluster, tell: Tell) -> None:
+        self._reader = _PodLog(tell)
         super().__init__(
             message_reader=self._reader,
             kubeconfig_file=str(cluster.kubeconfig) if cluster.kubeconfig else None,
@@ -193,8 +195,9 @@ def _wait_for_end(watch: _Watch) -> Pod | None:
 class _PodLog(PipesK8sPodLogsMessageReader):
     """The worker's messages out of its pod's log, each once. `tail`: its last other lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell) -> None:
         self.tail: deque[str] = deque(maxlen=LAST_LINES)
+        self._tell = tell
 
     @property
     def messages(self) -> list[dict]:
@@ -232,4 +235,4 @@ class _PodLog(PipesK8sPodLogsMessageReader):
         assert self._handler, "read within the Pipes session only"
         if '"__dagster_pipes_version"' not in text:
             self.tail.append(text)
-        extract_message_or_forward_to_stdout(self._handler, text)
+        extract_message_or_forward_to_stdout(cast(PipesMessageHandler, Telling(self._handler, self._tell)), text)

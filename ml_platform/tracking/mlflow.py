@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
@@ -246,6 +246,16 @@ class Attempt:
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """Single figures by name."""
         self.log_curves({name: [value] for name, value in metrics.items()})
+
+    def log_progress(self, message: Mapping[str, Any]) -> None:
+        """The figures of a worker's progress message under `live/`, by its step, or its round where it names none."""
+        from mlflow.entities import Metric
+
+        now, step = int(time.time() * 1000), int(message.get("step", message["round"]))
+        figures = {name: value for name, value in message.items() if isinstance(value, int | float)}
+        points = [Metric(f"live/{name}", float(value), now, step) for name, value in figures.items()]
+        with self._tracking.reported("logging progress"):
+            self._tracking.client.log_batch(self.run_id, metrics=points)
 
     def log_curves(self, curves: Mapping[str, Sequence[float]]) -> None:
         """Figures by name, each with one value per step, from step 0 on."""

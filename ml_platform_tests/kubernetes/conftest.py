@@ -58,11 +58,13 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that trained once in a pod: its worker's messages, or why it failed as an alert says it."""
+    """A run that trained once in a pod: its worker's messages, in the end and as they came, or why it failed as an
+    alert says it."""
 
     result: dg.ExecuteInProcessResult
     instance: dg.DagsterInstance
     messages: list[dict]
+    heard: list[dict]
     cause: str
 
     def log(self) -> str:
@@ -85,15 +87,16 @@ def train(cluster: Cluster, job_file: Path) -> Iterator[Callable[..., Ended]]:
 
         def run(compute: Compute = IN_A_POD, **resources: Any) -> Ended:
             messages: list[dict] = []
+            heard: list[dict] = []
 
             @dg.asset(op_tags={RESOURCES_TAG: Resources(**resources).to_json()})
             def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-                messages.extend(compute.train(context, job_file))
+                messages.extend(compute.train(context, job_file, lambda message: heard.append(dict(message))))
                 return dg.MaterializeResult()
 
             result = dg.materialize([trained], instance=instance, raise_on_error=False)
             graph = dg.Definitions(assets=[trained]).resolve_asset_graph()
             broken = failed_runs(instance, graph)
-            return Ended(result, instance, messages, broken[0].found if broken else "")
+            return Ended(result, instance, messages, heard, broken[0].found if broken else "")
 
         yield run

@@ -45,6 +45,13 @@ def test_a_pod_trains_the_job_and_is_deleted(cluster: Cluster, train: Train, job
     assert cluster.deleted == [pod["metadata"]["name"]] and cluster.pods == {} and cluster.refused == []
     assert pod["metadata"]["labels"]["ml-platform/model"] == "returning_shopper"
     assert "returning_shopper: train 1,500 rows" in ended.log()
+    assert ended.heard == ended.messages
+
+
+def test_a_local_worker_is_heard_while_it_works(train: Train) -> None:
+    ended = train(compute=LocalCompute())
+    assert ended.result.success and ended.heard == ended.messages
+    assert "progress" in {message["kind"] for message in ended.heard}
 
 
 @pytest.mark.parametrize(

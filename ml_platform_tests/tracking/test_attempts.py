@@ -56,6 +56,16 @@ def test_an_attempt_is_one_finished_run_with_all_that_was_logged(tracking: Track
     assert (artifacts / "bundle" / "manifest.json").exists()
 
 
+def test_progress_is_there_while_the_attempt_is_still_running(tracking: Tracking) -> None:
+    with tracking.attempt("replenishment", **asked()) as attempt:
+        for step, loss in ((10, 0.7), (20, 0.6)):
+            attempt.log_progress({"kind": "progress", "round": 1, "step": step, "stop_log_loss": loss})
+        run = tracking.client.get_run(attempt.run_id)
+        history = tracking.client.get_metric_history(attempt.run_id, "live/stop_log_loss")
+    assert run.info.status == "RUNNING" and run.data.metrics["live/stop_log_loss"] == 0.6
+    assert sorted((point.step, point.value) for point in history) == [(10, 0.7), (20, 0.6)]
+
+
 def test_more_curve_points_and_parameters_than_one_request_takes_all_arrive(tracking: Tracking) -> None:
     params = {f"p{number}": number for number in range(130)}
     with tracking.attempt("replenishment", **asked(params=params)) as attempt:
