@@ -1,6 +1,8 @@
 """What the sequence model reads of a query, worked out by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +27,17 @@ def examples_of(*rows: Query, shelf: Catalogue = SHELF):
 def test_a_pair_is_a_distinct_product_of_the_catalogue_with_its_times_and_gaps() -> None:
     found = examples_of(Query(baskets=[(20, [1, 7]), (12, [2]), (4, [1, 2])]), Query(), Query(baskets=[(3, [4])]))
     assert found.pair_offsets.tolist() == [0, 2, 2, 3] and found.pair_places.tolist() == [0, 1, 3]
+    expected = {
+        "times": np.log(2),
+        "share_of_baskets": 2 / 3,
+        "decayed_by_basket_0.85": np.log(0.85**2 + 1 + 0.01),
+        "days_since": np.log1p(4),
+        "mean_gap_days": np.log1p(16),
+        "days_since_first": np.log1p(20),
+        "bought_once": 0.0,
+    }
     pair = dict(zip(PAIR_INPUTS, found.pairs[0].tolist()))
-    assert pair["times"] == pytest.approx(np.log(2)) and pair["share_of_baskets"] == pytest.approx(2 / 3)
-    assert pair["decayed_by_basket_0.85"] == pytest.approx(np.log(0.85**2 + 1 + 0.01), rel=1e-5)
-    assert pair["days_since"] == pytest.approx(np.log1p(4)) and pair["mean_gap_days"] == pytest.approx(np.log1p(16))
-    assert pair["days_since_first"] == pytest.approx(np.log1p(20)) and pair["bought_once"] == 0.0
+    assert {name: pair[name] for name in expected} == pytest.approx(expected, rel=2**-11), "to half a float16's step"
     assert dict(zip(PAIR_INPUTS, found.pairs[2].tolist()))["bought_once"] == 1.0
 
 
@@ -38,7 +46,7 @@ def test_the_repeat_head_knows_every_basket_and_the_transformer_the_newest() -> 
     found = examples_of(Query(baskets=old))
     assert found.basket_offsets.tolist() == [0, HISTORY] and len(found.lines) == HISTORY
     assert found.times[0, 1] == 0, "nothing came before the first that is read"
-    assert np.exp(found.pairs[:, 0]).sum() == pytest.approx(HISTORY + 5)
+    assert np.exp(found.pairs[:, 0]).sum() == pytest.approx(HISTORY + 5, rel=2**-10)
 
 
 def test_targets_outside_the_catalogue_are_left_out() -> None:
@@ -81,3 +89,12 @@ def test_baskets_stand_before_today_and_a_household_scores_alike_alone_and_among
     assert torch.allclose(torch.cat(alone), scores, atol=1e-6) and states.shape == (3, 8)
     losses = loss_of(scores, together)
     assert losses[0].item() == pytest.approx(-scores[0].log_softmax(0)[0].item(), abs=1e-5) and losses[2] == 0
+
+
+def test_the_loss_has_the_gradient_that_is_written_out_also_without_a_target() -> None:
+    batch: Any = SimpleNamespace(target_rows=torch.tensor([0, 0, 2]), target_places=torch.tensor([1, 3, 0]))
+    scores = torch.linspace(-2, 3, 12, dtype=torch.float64).reshape(3, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda each: loss_of(each, batch), scores)
+    logs = scores.detach().log_softmax(dim=1)
+    by_hand = [-(logs[0, 1] + logs[0, 3]).item() / 2, 0.0, -logs[2, 0].item()]
+    assert loss_of(scores, batch).tolist() == pytest.approx(by_hand)

@@ -10,6 +10,7 @@ Shapes: B queries of one Monday, L = HISTORY + 1 tokens, d the width, k the cata
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -139,10 +140,10 @@ class NextBasket(nn.Module):
         per_item = self.bias(batch.slots).squeeze(-1)
         if self.popularity is not None:
             per_item = per_item + self.popularity(known).squeeze(-1)
-        scores = (states @ items.T).float() + per_item.float()
-        places = batch.pair_rows * scores.shape[1] + batch.pair_places
+        scores = (states @ items.T).float().add_(per_item.float())
         repeats = self._repeats(batch, states, items, known).float()
-        return states, scores.flatten().index_add(0, places, repeats).view_as(scores)
+        scores.index_put_((batch.pair_rows, batch.pair_places), repeats, accumulate=True)
+        return states, scores
 
     def encode(self, batch: Batch) -> Tensor:
         """Today's state of every query: [B, d]."""
@@ -185,13 +186,27 @@ class NextBasket(nn.Module):
 
 def loss_of(scores: Tensor, batch: Batch) -> Tensor:
     """[B]: mean negative log probability of each query's targets; 0 for a query that has none in the catalogue."""
-    rows = scores.shape[0]
-    counts = torch.zeros(rows, device=scores.device).index_add(
-        0, batch.target_rows, torch.ones_like(batch.target_rows, dtype=torch.float32)
-    )
-    bought = scores.flatten().index_select(0, batch.target_rows * scores.shape[1] + batch.target_places)
-    hits = torch.zeros(rows, device=scores.device).index_add(0, batch.target_rows, bought)
-    return torch.where(counts > 0, scores.logsumexp(dim=1) - hits / counts.clamp(min=1), 0.0)
+    return _Multinomial.apply(scores, batch.target_rows, batch.target_places)  # type: ignore[return-value]
+
+
+class _Multinomial(torch.autograd.Function):
+    """The loss with its gradient written out: [B, k] is the step's largest array, and each pass over it costs."""
+
+    @staticmethod
+    def forward(context: Any, scores: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+        logs = scores.log_softmax(dim=1)
+        nothing = scores.new_zeros(scores.shape[0])
+        counts = nothing.index_add(0, rows, torch.ones_like(rows, dtype=scores.dtype))
+        context.save_for_backward(logs, rows, places, counts)
+        return -nothing.index_add(0, rows, logs[rows, places]) / counts.clamp(min=1)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logs, rows, places, counts = context.saved_tensors
+        each = gradients[0] * (counts > 0)
+        shares = logs.exp().mul_(each[:, None])
+        shares.index_put_((rows, places), -(each / counts.clamp(min=1))[rows], accumulate=True)
+        return shares, None, None
 
 
 def _standard(values: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

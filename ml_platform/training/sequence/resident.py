@@ -73,14 +73,14 @@ class Resident:
         ago = counts[basket_rows] - 1 - place
         positions = torch.arange(LENGTH, device=self._device)
         return Batch(
-            lines=self._lines[lines],
+            lines=self._lines[lines].long(),
             bags=bags,
             times=self._times[baskets],
             tokens=basket_rows * LENGTH + (LENGTH - 2 - ago),
             valid=positions >= LENGTH - 1 - counts[:, None],
-            pairs=self._pairs[pairs],
+            pairs=self._pairs[pairs].float(),
             pair_rows=pair_rows,
-            pair_places=self._pair_places[pairs],
+            pair_places=self._pair_places[pairs].long(),
             queries=self._queries[chosen],
             slots=shelf.slots,
             categories=shelf.categories,

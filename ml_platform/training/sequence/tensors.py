@@ -74,10 +74,10 @@ class Examples:
     basket_offsets: np.ndarray  # int64 [n + 1]
     times: np.ndarray  # int64 [b, 3]: buckets of days ago, of days to the basket before, and of size
     line_offsets: np.ndarray  # int64 [b + 1]
-    lines: np.ndarray  # int64 [m], slots
+    lines: np.ndarray  # int32 [m], slots
     pair_offsets: np.ndarray  # int64 [n + 1]
-    pair_places: np.ndarray  # int64 [p]
-    pairs: np.ndarray  # float32 [p, len(PAIR_INPUTS)]
+    pair_places: np.ndarray  # int32 [p]
+    pairs: np.ndarray  # float16 [p, len(PAIR_INPUTS)]: the largest array, and three digits of a logarithm do
     target_offsets: np.ndarray  # int64 [n + 1]
     target_places: np.ndarray  # int64 [t]
     queries: np.ndarray  # float32 [n, len(QUERY_INPUTS)]
@@ -105,7 +105,7 @@ def build_examples(queries: Queries, catalogues: Mapping[int, Catalogue], vocabu
         basket_offsets=recent.basket_offsets,
         times=_times(recent),
         line_offsets=recent.line_offsets,
-        lines=vocabulary.slots(recent.products),
+        lines=vocabulary.slots(recent.products).astype(np.int32),
         pair_offsets=pair_offsets,
         pair_places=pair_places,
         pairs=pairs,
@@ -165,11 +165,17 @@ def _pairs(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.nd
 
     Worked out for QUERIES_AT_ONCE: the arrays on the way are many times as large as what comes out.
     """
-    starts = range(0, max(len(queries), 1), QUERIES_AT_ONCE)
-    rows = [np.arange(start, min(start + QUERIES_AT_ONCE, len(queries))) for start in starts]
-    counts, places, inputs = zip(*(_pairs_of(queries.take(chunk), catalogues) for chunk in rows))
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    return offsets, np.concatenate(places), np.concatenate(inputs)
+    counts, end = np.zeros(len(queries), np.int64), 0
+    # Room for the most there can be: what is not written to costs no memory.
+    places = np.empty(len(queries.products), np.int32)
+    inputs = np.empty((len(queries.products), len(PAIR_INPUTS)), np.float16)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        rows = np.arange(start, min(start + QUERIES_AT_ONCE, len(queries)))
+        counts[rows], of_rows, values = _pairs_of(queries.take(rows), catalogues)
+        begin, end = end, end + len(of_rows)
+        places[begin:end], inputs[begin:end] = of_rows, values
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return offsets, places[:end], inputs[:end]
 
 
 def _pairs_of(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,7 +189,7 @@ def _pairs_of(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np
     keys, line = keys[order], offered[order]
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     if not len(first):
-        return np.zeros(len(queries), np.int64), first, np.zeros((0, len(PAIR_INPUTS)), np.float32)
+        return np.zeros(len(queries), np.int64), first, np.zeros((0, len(PAIR_INPUTS)), np.float16)
     last = np.append(first[1:], len(keys)) - 1
     basket = queries.line_baskets[line]
     ago, days = queries.baskets_ago[basket].astype(np.float64), queries.days_ago[basket].astype(np.float64)
@@ -203,7 +209,7 @@ def _pairs_of(queries: Queries, catalogues: Mapping[int, Catalogue]) -> tuple[np
         lambda: times == 1,
         lambda: np.log1p(days[first]),
     )
-    inputs = np.empty((len(first), len(PAIR_INPUTS)), np.float32)
+    inputs = np.empty((len(first), len(PAIR_INPUTS)), np.float16)
     for position, column in enumerate(columns):
         inputs[:, position] = column()  # one at a time: together they are half a gigabyte
     return np.bincount(of_query, minlength=len(queries)), keys[first] % width, inputs
