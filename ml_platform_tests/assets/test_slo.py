@@ -32,7 +32,7 @@ def test_every_asset_has_a_freshness_policy_and_what_was_declared_is_not_overwri
     expected = {"raw": BY_DAY, "staging": BY_DAY, "marts": BY_DAY, "feature_models": BY_WEEK, "features": BY_WEEK}
     for key, policy in policies.items():
         first, last = key.path[0], key.path[-1]
-        if first == "predictions" or last in ("drift", "performance"):
+        if first == "predictions" or last in ("drift", "performance", "embeddings"):
             assert policy == BY_WEEK
         elif first == "models":
             assert policy == (BY_CHAMPION if last == "champion" else UNLESS_SAID)

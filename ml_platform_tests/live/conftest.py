@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SLICE = 300
+"""Of 200 households too few redeem a coupon before August for a model to learn anything of."""
 
-def mlp(home: Path, *arguments: str, households: int = 200, **environment: str) -> subprocess.CompletedProcess[str]:
+
+def mlp(home: Path, *arguments: str, households: int = SLICE, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the console command in a home of its own."""
     given = {"ML_PLATFORM_HOME": str(home), "ML_PLATFORM_HOUSEHOLDS": str(households), **environment}
     command = [str(Path(sys.executable).with_name("mlp")), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | given, timeout=900)
 
 
-def live(home: Path, *arguments: str, households: int = 200, **environment: str) -> subprocess.CompletedProcess[str]:
+def live(home: Path, *arguments: str, households: int = SLICE, **environment: str) -> subprocess.CompletedProcess[str]:
     """`mlp live --headless`, as fast as it goes."""
     return mlp(home, "live", "--headless", "--speed", "max", *arguments, households=households, **environment)
 

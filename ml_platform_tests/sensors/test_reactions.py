@@ -230,7 +230,7 @@ def test_the_sensor_asks_for_the_training_of_its_monday_once_features_are_there(
     monkeypatch.setattr(import_module("sensors.retraining"), "training_of", lambda *_: due)
     assert "waiting for the features" in reasons(look(house, retraining, repository))
     for spec in MODELS.values():
-        for table in spec.tables:
+        for table in spec.reads:
             place = PartitionedTable(house.settings.lake / "features", table)
             place.publish(place.stage(MONDAY.isoformat(), pl.DataFrame({"x": [1]})))
     asked = requests(look(house, retraining, repository))
