@@ -21,7 +21,7 @@ NEXT = """[bold]What to do next[/]
   mlp land --until 2018-01-07 && mlp run      a week more lands; only what it changes is made
   mlp history MODEL                           who made which version champion, and why
   mlp features get --help                     features of your own rows, as of their time
-  docs/adding-a-model.md                      a third model, in one page"""
+  docs/adding-a-model.md                      one more model, in one page"""
 
 
 def run_demo() -> None:

@@ -87,6 +87,7 @@ def test_an_attempt_that_raises_is_failed_and_says_why_without_secrets(
 
 
 def test_an_interrupted_attempt_is_killed(tracking: Tracking) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts tests in the background has it ignored
     with pytest.raises(KeyboardInterrupt), tracking.attempt("replenishment", **asked()):
         signal.raise_signal(signal.SIGINT)
     for interrupt in (Interrupted, SystemExit):
