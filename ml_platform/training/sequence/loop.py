@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ml_platform.killpoints import kill_point
 from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training.sequence.memory import give_back
 from ml_platform.training.sequence.model import Batch, NextBasket, loss_of
 from ml_platform.training.sequence.ranks import Ranks
 from ml_platform.training.sequence.resident import Resident, batches_of
@@ -144,6 +145,7 @@ class Loop:
             self._note_margins()
         if self.progress.step % LOOK_EVERY_STEPS == 0:
             self.demand_sound()
+            give_back()
 
     def _end_epoch(self) -> None:
         self.demand_sound()

@@ -21,6 +21,7 @@ from ml_platform.training.job import OutOfMemory, TrainingFailed, TrainingInterr
 from ml_platform.training.reporting import Reporter
 from ml_platform.training.sequence.ablation import importance_of
 from ml_platform.training.sequence.loop import EVALUATION_BATCH, Loop, Part, Recipe
+from ml_platform.training.sequence.memory import give_back
 from ml_platform.training.sequence.model import Architecture, NextBasket
 from ml_platform.training.sequence.ranks import Ranks, device_of
 from ml_platform.training.sequence.resident import Resident, batches_of
@@ -162,6 +163,7 @@ def build_loop(
             _standardise(model, vocabulary, examples, shelves)
         largest = max(len(shelf.products) for shelf in shelves.values())
         parts[role] = Part(Resident(examples, shelves, device), dict(examples.rows_by_monday()), largest)
+    give_back()
     return Loop(job, recipe, model.to(device), parts["train"], parts["stop"], ranks), vocabulary
 
 
