@@ -4,8 +4,7 @@ Invariants: a bundle holds exactly the files named here, and none of them can ca
 JSON, Parquet: no pickles); its manifest gives each file's SHA-256 and is written last; the folder is made aside and
 renamed into place, so a bundle is either not there or whole. Loading denies by default: a file that is unknown,
 missing, a link, or differs by one bit refuses the bundle, and what is used is checked again as it is read. Nothing in a
-bundle depends on the clock or on where it lies: `digest` is the identity of the model, and the same training gives the
-same digest.
+bundle depends on the clock or on where it lies: the same training gives the same `digest`, the model's identity.
 
 A classifier's bundle scores rows (`predict`), a ranker's gives lists of products (`rank`); each family has its files.
 

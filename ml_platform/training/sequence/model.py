@@ -30,7 +30,7 @@ class Architecture:
     categories: int
     statistics: int
     width: int = 64
-    layers: int = 1
+    layers: int = 2
     heads: int = 2
     dropout: float = 0.1
     repeat_width: int = 32
