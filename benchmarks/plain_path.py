@@ -59,7 +59,7 @@ def main() -> None:
     if landed is None:
         raise SystemExit("nothing has landed: mlp land --until 2017-12-31")
     landed, newest = min(landed, CLOSING_DAY), min(last_monday(landed + DAY), LAST_AS_OF)
-    warehouse = DuckDBWarehouse(settings.warehouse)
+    warehouse = DuckDBWarehouse(settings.warehouse_file)
     load(warehouse, landing, OPENING_DAY, landed)
     dbt_build(warehouse, ["staging", "marts"], {"landed_from": OPENING_DAY, "landed_to": landed})
     dbt_build(warehouse, ["feature_models"], {"as_of_from": FIRST_AS_OF, "as_of_to": newest})

@@ -108,7 +108,7 @@ def _plainly(files: Path, settings: Settings, monday: date) -> None:
     """What the assets call, without the assets; dbt's project is parsed already, as for them."""
     from resources.dbt import manifest_path
 
-    sunday, warehouse = monday - DAY, DuckDBWarehouse(settings.warehouse)
+    sunday, warehouse = monday - DAY, DuckDBWarehouse(settings.warehouse_file)
     parsed = manifest_path().with_name("partial_parse.msgpack")
     load(warehouse, LandingFolder(files), sunday, sunday)
     dbt_build(warehouse, ["staging", "marts"], {"landed_from": sunday, "landed_to": sunday}, parsed)

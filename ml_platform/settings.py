@@ -1,8 +1,8 @@
 """Where this deployment keeps its things: read once from the environment, frozen, handed down.
 
 `ML_PLATFORM_PROFILE` picks a column of the table of places, and each of its cells can be overridden alone
-(`ML_PLATFORM_COMPUTE`, `ML_PLATFORM_STEPS`); `ML_PLATFORM_HOME` is the folder under which everything local lives, so
-two homes never meet. Secrets are not here: they are read where they are used and never kept.
+(`ML_PLATFORM_WAREHOUSE`, `ML_PLATFORM_COMPUTE`, `ML_PLATFORM_STEPS`); `ML_PLATFORM_HOME` is the folder under which
+everything local lives, so two homes never meet. No secret is part of the text of a `Settings`.
 """
 
 import os
@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_platform.errors import ConfigurationError
+from ml_platform.snowflake_account import SnowflakeAccount
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROFILES: Mapping[str, Mapping[str, str]] = {
-    "local": {"compute": "local", "steps": "forked"},
-    "kubernetes": {"compute": "kubernetes", "steps": "kubernetes"},
+    "local": {"warehouse": "duckdb", "compute": "local", "steps": "forked"},
+    "kubernetes": {"warehouse": "duckdb", "compute": "kubernetes", "steps": "kubernetes"},
+    "snowflake": {"warehouse": "snowflake", "compute": "local", "steps": "forked"},
 }
+WAREHOUSES = ("duckdb", "snowflake")
 COMPUTES = ("local", "kubernetes")
 STEPS = ("forked", "in_process", "kubernetes")
 
@@ -66,6 +69,7 @@ class Cluster:
 class Settings:
     """Paths are absolute. `households` keeps only a stable slice of that many households of the replayed data.
 
+    `warehouse`: the engine that holds rows and features; `snowflake` says which account, None when it is not Snowflake.
     `compute`: where models are trained; `cluster` says where in Kubernetes, None when that is not there. `steps`:
     whether a run's steps are processes of their own, forked, stay in the run's process (faster), or are pods.
     """
@@ -76,13 +80,16 @@ class Settings:
     ledger_url: str
     alerts_url: str
     households: int | None
+    warehouse: str
     compute: str
     steps: str
+    snowflake: SnowflakeAccount | None
     cluster: Cluster | None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         profile = _one_of(environ, "ML_PLATFORM_PROFILE", tuple(PROFILES), "local")
+        warehouse = _one_of(environ, "ML_PLATFORM_WAREHOUSE", WAREHOUSES, PROFILES[profile]["warehouse"])
         compute = _one_of(environ, "ML_PLATFORM_COMPUTE", COMPUTES, PROFILES[profile]["compute"])
         home = Path(environ.get("ML_PLATFORM_HOME") or REPOSITORY / ".home").expanduser().resolve()
         return cls(
@@ -92,8 +99,10 @@ class Settings:
             ledger_url=environ.get("ML_PLATFORM_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
             alerts_url=environ.get("ML_PLATFORM_ALERTS_URL") or f"sqlite:///{home / 'alerts.db'}",
             households=_whole_number(environ, "ML_PLATFORM_HOUSEHOLDS"),
+            warehouse=warehouse,
             compute=compute,
             steps=_one_of(environ, "ML_PLATFORM_STEPS", STEPS, PROFILES[profile]["steps"]),
+            snowflake=SnowflakeAccount.from_env(environ) if warehouse == "snowflake" else None,
             cluster=Cluster.from_env(environ) if compute == "kubernetes" else None,
         )
 
@@ -106,7 +115,8 @@ class Settings:
         return self.home / "lake"
 
     @property
-    def warehouse(self) -> Path:
+    def warehouse_file(self) -> Path:
+        """The embedded warehouse's file."""
         return self.home / "warehouse" / "warehouse.duckdb"
 
     @property

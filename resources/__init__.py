@@ -40,7 +40,7 @@ class WarehouseResource(dg.ConfigurableResource):
     def open(self) -> "DuckDBWarehouse":
         from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
-        return DuckDBWarehouse(Settings.from_env().warehouse)
+        return DuckDBWarehouse(Settings.from_env().warehouse_file)
 
 
 class LakeResource(dg.ConfigurableResource):

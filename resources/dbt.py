@@ -60,7 +60,7 @@ def _parse() -> None:
 
 def dbt_environment() -> dict[str, str]:
     """What dbt's profile reads: where this home's warehouse is."""
-    warehouse = Settings.from_env().warehouse
+    warehouse = Settings.from_env().warehouse_file
     warehouse.parent.mkdir(parents=True, exist_ok=True)
     return {**os.environ, "DBT_DUCKDB_PATH": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
 

@@ -159,11 +159,11 @@ def _warehouse(settings: Settings) -> Finding:
     from ml_platform.warehouse.base import WarehouseBusy
     from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
-    if not settings.warehouse.exists():
+    if not settings.warehouse_file.exists():
         return Finding("warehouse", None, "not made yet", "mlp run makes it")
     try:
-        with DuckDBWarehouse(settings.warehouse, wait_seconds=0).lock("mlp doctor"):
-            return Finding("warehouse", True, f"{settings.warehouse.stat().st_size / 1024**2:,.0f} MiB, free")
+        with DuckDBWarehouse(settings.warehouse_file, wait_seconds=0).lock("mlp doctor"):
+            return Finding("warehouse", True, f"{settings.warehouse_file.stat().st_size / 1024**2:,.0f} MiB, free")
     except WarehouseBusy as busy:
         return Finding("warehouse", None, busy.what, busy.next_step)
 

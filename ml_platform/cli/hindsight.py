@@ -82,7 +82,7 @@ def _judge(spec: ModelSpec, settings: Settings, progress: Progress) -> Hindsight
         Ledger(settings.ledger_url),
         settings.lake,
         FeatureStore(settings.lake, FEATURE_TABLES),
-        DuckDBWarehouse(settings.warehouse),
+        DuckDBWarehouse(settings.warehouse_file),
         settings.home / FOLDER / spec.name,
         tell,
     )

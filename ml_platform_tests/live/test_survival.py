@@ -32,7 +32,7 @@ def test_killed_anywhere_every_day_is_loaded_once_and_by_one_run_that_ended_well
     ended_well = [run.tags["ml_platform/reaction"] for run in runs if run.status == DagsterRunStatus.SUCCESS]
     assert len(ended_well) == len(set(ended_well)) == 1
     assert {run.status for run in runs} <= {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE}
-    with DuckDBWarehouse(settings.warehouse).session("test") as session:
+    with DuckDBWarehouse(settings.warehouse_file).session("test") as session:
         loads = session.read("select table_name, landed_on from raw.loads where table_name = 'transactions'")
     assert loads.height == loads.unique().height == 2
 

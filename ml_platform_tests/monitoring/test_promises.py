@@ -49,7 +49,7 @@ def load(settings: Settings, *landing_days: date) -> None:
     for day in landing_days:
         noon = datetime(day.year, day.month, day.day, 16, tzinfo=UTC)
         folder.land("transactions", day, lines(line(event_ts=noon, basket_id=day.toordinal())))
-    with DuckDBWarehouse(settings.warehouse).session("load") as session:
+    with DuckDBWarehouse(settings.warehouse_file).session("load") as session:
         create_raw(session)
         load_all(
             session, TRANSACTIONS, [d for day in landing_days for d in folder.deliveries("transactions", day, day)]
@@ -151,7 +151,7 @@ def test_a_file_that_lands_on_time_with_old_events_keeps_one_promise_and_breaks_
     folder = LandingFolder(settings.landing)
     old = datetime(2017, 6, 1, 16, tzinfo=UTC)
     delivery = folder.land("transactions", TODAY - DAY, lines(line(event_ts=old)))
-    with DuckDBWarehouse(settings.warehouse).session("load") as session:
+    with DuckDBWarehouse(settings.warehouse_file).session("load") as session:
         create_raw(session)
         load_all(session, TRANSACTIONS, [delivery])
         note_loaded(session, settings.lake, TRANSACTIONS)
@@ -161,7 +161,7 @@ def test_a_file_that_lands_on_time_with_old_events_keeps_one_promise_and_breaks_
 
 def test_the_promises_are_read_while_another_process_holds_the_warehouse(settings: Settings) -> None:
     load(settings, TODAY - DAY)
-    with DuckDBWarehouse(settings.warehouse).session("someone else"):
+    with DuckDBWarehouse(settings.warehouse_file).session("someone else"):
         readings = {reading.promise.name: reading for reading in read_promises(settings, TODAY)}
     assert readings["raw/transactions landed"].held is True
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_broken_with_the_cause_and_hides_no_other_promise
 
 
 def test_the_note_is_written_only_for_what_is_loaded_and_for_a_table_that_exists(settings: Settings) -> None:
-    with DuckDBWarehouse(settings.warehouse).session("load") as session:
+    with DuckDBWarehouse(settings.warehouse_file).session("load") as session:
         create_raw(session)
         assert note_loaded(session, settings.lake, TRANSACTIONS) is None
     assert read_loaded(settings.lake, "transactions") is None
