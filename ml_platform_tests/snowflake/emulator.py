@@ -19,7 +19,7 @@ import uvicorn
 from fakesnow import transforms
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.server import app, shared_fs
-from sqlglot import exp
+from sqlglot import Expr, exp
 
 HOST = "127.0.0.1"
 UNEMULATED = 9999
@@ -34,13 +34,13 @@ IGNORED = [
 
 
 def qualified_temporary_tables_are_tables(
-    transform: Callable[..., exp.Expression],
-) -> Callable[..., exp.Expression]:
+    transform: Callable[..., Expr],
+) -> Callable[..., Expr]:
     """DuckDB keeps temporary tables in a database of their own, and refuses `create temporary table db.schema.name`,
     which dbt sends from the second incremental run on. Here it is a table like others, and not gone with its session.
     """
 
-    def transformed(cursor: FakeSnowflakeCursor, expression: exp.Expression, params: Any) -> exp.Expression:
+    def transformed(cursor: FakeSnowflakeCursor, expression: Expr, params: Any) -> Expr:
         done = transform(cursor, expression, params)
         if isinstance(done, exp.Create) and (table := done.find(exp.Table)) and table.db:
             properties = done.args.get("properties")
@@ -56,9 +56,10 @@ def merge_is_one_statement(execute: Callable[..., None]) -> Callable[..., None]:
     """fakesnow makes several statements of a MERGE, by names that it loses where, as in dbt's, the target is aliased.
     DuckDB has MERGE INTO, and says how many rows it changed; told to the client as if all had been inserted."""
 
-    def executed(cursor: FakeSnowflakeCursor, expression: exp.Expression, params: Any = None) -> None:
+    def executed(cursor: FakeSnowflakeCursor, expression: Expr, params: Any = None) -> None:
         execute(cursor, expression, params)
         if isinstance(expression, exp.Merge):
+            assert cursor._arrow_table is not None
             changed = cursor._arrow_table.column(0)[0].as_py()
             execute(cursor, exp.select(exp.alias_(exp.Literal.number(changed), "number of rows inserted", quoted=True)))
             cursor._rowcount = changed

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from ml_platform.settings import REPOSITORY
-from ml_platform_tests.snowflake.emulator import HOST
 
 DATABASE = "ml_platform"
 
@@ -27,7 +26,7 @@ def emulator() -> Iterator[dict[str, str]]:
             "SNOWFLAKE_ROLE": "ml_platform",
             "SNOWFLAKE_WAREHOUSE": "ml_platform",
             "SNOWFLAKE_DATABASE": DATABASE,
-            "SNOWFLAKE_HOST": HOST,
+            "SNOWFLAKE_HOST": "127.0.0.1",
             "SNOWFLAKE_PORT": port,
             "SNOWFLAKE_PROTOCOL": "http",
         }
