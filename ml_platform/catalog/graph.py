@@ -13,8 +13,9 @@ An `Edge` leads from the column that is read to the column that is made. `how`:
 The pseudo-column `*` (ROWS) stands for the rows of a node: what is counted comes from it, keys lead to it, and the rows
 of what a node reads lead to it. A source `*` with `how="unknown"` means every column of that node.
 
-Invariants: the graph has no edge to or from a node or column that is not in it, and none within a node; a column without
-an edge is a constant, a parameter, or of a landed file; what could not be followed has an `unknown` edge, never none.
+Invariants: the graph has no edge to or from a node or column that is not in it, and none within a node; a column
+without an edge is a constant, a parameter, or of a landed file; what could not be followed has an `unknown` edge, never
+none.
 """
 
 import difflib
@@ -171,8 +172,8 @@ class Lineage:
         words = tuple(said.replace(".", "/").split("/"))
         if words in self._ids:
             return self.nodes[self._ids[words]]
-        node, column = self._ids.get(words[:-1]), words[-1]
-        for place in (node, node and node.replace("raw/", "landing/", 1)):
+        node, column = self._ids.get(words[:-1], ""), words[-1]
+        for place in (node, node.replace("raw/", "landing/", 1)):
             if place in self.nodes and (self.nodes[place].column(column) or column == ROWS):
                 return ColumnRef(place, column)
         known = [str(ref) for ref in self.refs(node)] if node else [*self.nodes, *self._column_names]
