@@ -142,29 +142,35 @@ def _followed(node: Node, sql: str, read: Mapping[Relation, Node], dialect: str)
     try:
         followed = follow(sql, {relation: [c.name for c in each.columns] for relation, each in read.items()}, dialect)
     except LineageUnknown:
-        suspects = frozenset(Source(relation, ROWS, "unknown") for relation in read)
-        followed = Followed({}, suspects, suspects)
+        followed = untold(read)
     node = node if node.columns else replace(node, columns=tuple(map(Column, followed.columns)))
     return node, edges_into(node, followed, read)
 
 
-def edges_into(target: Node, followed: Followed, read: Mapping[Relation, Node]) -> list[Edge]:
-    """What was followed as edges between columns that are there.
-
-    A column that the text does not give although it is stated, and one that is read although nobody states it (dropped,
-    or renamed), are suspected to be of everything there.
-    """
+def untold(read: Iterable[Relation]) -> Followed:
+    """What is known of a query that cannot be followed: it may be made of anything that it reads."""
     suspects = frozenset(Source(relation, ROWS, "unknown") for relation in read)
-    rest = followed.everything or suspects
+    return Followed({}, suspects, suspects)
+
+
+def edges_into(target: Node, followed: Followed, read: Mapping[Relation, Node]) -> list[Edge]:
+    """What was followed, as edges between columns that are there.
+
+    Suspected to be of everything there: a column that the text does not give although it is stated, and one made of a
+    column that nobody states (dropped, or renamed). Of a relation nobody states: one edge from the node's own rows.
+    """
+    rest = followed.everything or untold(read).rows
     edges = set()
     for name in [*(column.name for column in target.columns), ROWS]:
+        made = ColumnRef(target.id, name)
         for source in followed.rows if name == ROWS else followed.columns.get(name, rest):
             node = read.get(source.relation)
-            if node is None or node.id == target.id:  # an incremental model that reads itself
-                continue
-            there = source.column == ROWS or node.column(source.column) is not None
-            ref = ColumnRef(node.id, source.column if there else ROWS)
-            edges.add(Edge(ref, ColumnRef(target.id, name), source.how if there else "unknown"))
+            if node is None and name != ROWS:
+                edges.add(Edge(ColumnRef(target.id, ROWS), made, "unknown"))
+            elif node is not None and node.id != target.id:  # an incremental model may read itself
+                there = source.column == ROWS or node.column(source.column) is not None
+                ref = ColumnRef(node.id, source.column if there else ROWS)
+                edges.add(Edge(ref, made, source.how if there else "unknown"))
     return sorted(edges)
 
 

@@ -13,9 +13,9 @@ An `Edge` leads from the column that is read to the column that is made. `how`:
 The pseudo-column `*` (ROWS) stands for the rows of a node: what is counted comes from it, keys lead to it, and the rows
 of what a node reads lead to it. A source `*` with `how="unknown"` means every column of that node.
 
-Invariants: the graph has no edge to or from a node or column that is not in it, and none within a node; a column
-without an edge is a constant, a parameter, or of a landed file; what could not be followed has an `unknown` edge, never
-none.
+Invariants: the graph has no edge to or from a node or column that is not in it; a column without an edge is a constant,
+a parameter, or of a landed file; what could not be followed has an `unknown` edge, never none. Such an edge from a
+node's own rows says that the node reads what nobody declares; otherwise no edge stays within a node.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from ml_platform.contracts.contract import Pii
+from ml_platform.contracts.pii import Pii
 from ml_platform.errors import PlatformError
 
 Kind = Literal[
@@ -181,7 +181,10 @@ class Lineage:
         raise UnknownName(
             f"there is nothing called {name!r}" if not node else f"{node} has no column {column!r}",
             where=name,
-            next_step=f"did you mean {', '.join(near)}?" if near else f"nodes are: {', '.join(self.nodes)}",
+            next_step=f"did you mean {', '.join(near)}?"
+            if near
+            else "name a thing as in raw.transactions.sales_cents, "
+            "features/household, household:spend_cents_28d, models/<model>, predictions/<model>",
         )
 
     # ---------------------------------------------------------------------- PII

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ml_platform.contracts.pii import Pii
 from ml_platform.errors import ConfigurationError, PlatformError
 from ml_platform.monitoring.promises import Promise, Terms
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Dtype = Literal["int8", "int32", "int64", "float32", "float64", "bool", "string", "date", "list[int32]", "list[int64]"]
 Unit = Literal["id", "name", "date", "cents", "days", "weeks", "count", "ratio", "flag", "probability"]
-Pii = Literal["none", "pseudonymous", "personal"]
-"""`pseudonymous`: names a person only to who holds the key list. `personal`: says who somebody is."""
 
 _POLARS_NAMES: Mapping[str, str] = {
     "int8": "Int8",

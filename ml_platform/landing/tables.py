@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from ml_platform.contracts.pii import Pii
 from ml_platform.errors import PlatformError
 from ml_platform.monitoring.promises import Promise, Terms
 from ml_platform.warehouse.base import Column
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Cadence = Literal["daily", "weekly", "dated"]
 """daily: a file every day, if need be an empty one; weekly: the Sunday before its Monday; dated: when there is news."""
-Pii = Literal["none", "pseudonym", "personal"]
 
 LandedType = Literal["int64", "float64", "string", "bool", "date32", "instant"]
 SQL_TYPES: Mapping[LandedType, str] = {
@@ -107,7 +107,7 @@ def _words(names: tuple[str, ...]) -> dict[str, LandedType]:
     return dict.fromkeys(names, "string")
 
 
-_HOUSEHOLD: Mapping[str, Pii] = {"household_id": "pseudonym"}
+_HOUSEHOLD: Mapping[str, Pii] = {"household_id": "pseudonymous"}
 _DEMOGRAPHICS = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
 _PRODUCT_WORDS = ("department", "brand", "product_category", "product_type", "package_size")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ml_platform.calendar import WEEK, last_monday
+from ml_platform.contracts.pii import Pii
 from ml_platform.errors import ConfigurationError
 from ml_platform.monitoring.policy import DriftPolicy, Retraining, Trial
 from ml_platform.training.resources import Resources
@@ -200,7 +201,8 @@ class ModelSpec:
     `items` that it may list.
 
     `trial=None`: a version that passes its gates is promoted on that verdict alone. `rollback_after_weeks`: matured
-    Mondays in a row on which the champion breaks its promise before a better former one is taken back.
+    Mondays in a row on which the champion breaks its promise before a better former one is taken back. `allowed_pii`:
+    the classes that its inputs may be made of, however far back; keys that only join and group are no input.
     """
 
     name: str
@@ -224,6 +226,7 @@ class ModelSpec:
     resources: Resources = field(default_factory=Resources)
     feature_ttl_days: int = 7
     seed: int = 20170101
+    allowed_pii: tuple[Pii, ...] = ("none",)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{1,62}", self.name):
@@ -278,7 +281,7 @@ class ModelSpec:
         """SHA-256 of everything that decides the training set and the model: data + this = the same artifact."""
         stated = asdict(self)
         for irrelevant in (
-            *("description", "owner", "gates", "baselines", "slices"),
+            *("description", "owner", "gates", "baselines", "slices", "allowed_pii"),
             *("retraining", "trial", "drift", "rollback_after_weeks"),
         ):
             del stated[irrelevant]
