@@ -55,8 +55,9 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
 
         keys, store = context.partition_key_range, lake.features(FEATURE_TABLES)
         days = mondays(parse_monday(keys.start), parse_monday(keys.end))
-        with warehouse.open().session(f"publish {table.name}") as session:
+        with warehouse.open(context).session(f"publish {table.name}") as session:
             weeks = publish_weeks(session, store, table, days)
+            cost = session.cost()
         yield _contract_result(key, weeks)
         yield _audit_result(key, weeks)
         kept_aside = [week.as_of.isoformat() for week in weeks if week.published is None]
@@ -66,6 +67,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
             metadata={
                 "dagster/row_count": sum(week.rows for week in weeks),
                 "partitions": len(weeks),
+                **cost,
                 "newest": table_of(
                     [
                         {"as_of": week.as_of, "rows": week.rows, "digest": week.published.digest}

@@ -115,7 +115,7 @@ def build_performance(spec: ModelSpec) -> dg.AssetsDefinition:
         judged_on = parse_monday(context.partition_key)
         as_of, table = matured_monday(spec, judged_on), lake.table("predictions", spec.name)
         served = table.published(as_of.isoformat())
-        with warehouse.open().session(f"matured labels of {spec.name}") as session:
+        with warehouse.open(context).session(f"matured labels of {spec.name}") as session:
             labels = session.read(spec.label.sql.read_text(), {"as_ofs": [as_of], "cutoff": judged_on})
         verdict = ledger.open().verdict(spec.name, int(served.metadata["champion"])) if served else None
         frame, weeks, record = measure_performance(

@@ -6,6 +6,7 @@ from assets.freshness import BY_DAY
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
 from ml_platform.landing.tables import RAW_TABLES, RawTable
+from ml_platform.settings import Settings
 from ml_platform.warehouse.base import quote
 from resources import LakeResource, LandingResource, WarehouseResource
 
@@ -18,7 +19,7 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         description=table.description,
         owners=[table.owner],
         group_name="raw",
-        kinds={"parquet", "duckdb"},
+        kinds={"parquet", Settings.from_env().warehouse},
         tags={"stage": "raw"},
         partitions_def=LANDING_DAYS,
         backfill_policy=ONE_RUN,
@@ -36,15 +37,17 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         first, last = parse_day(keys.start), parse_day(keys.end)
         deliveries = landing.folder().deliveries(table.name, first, last)
         demand_every_day(table, deliveries, first, last)
-        with warehouse.open().session(f"load {table.relation}") as session:
+        with warehouse.open(context).session(f"load {table.relation}") as session:
             create_raw(session)
             outcomes = load_all(session, table, deliveries)
             noted = note_loaded(session, lake.root(), table)
             rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
+            cost = session.cost()
         loaded = [outcome for outcome in outcomes if outcome.loaded]
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": rows,
+                **cost,
                 "rows_loaded": sum(outcome.rows for outcome in loaded),
                 "deliveries_loaded": len(loaded),
                 "deliveries_already_there": len(outcomes) - len(loaded),

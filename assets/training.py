@@ -40,14 +40,16 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
 
         cutoff, sets = parse_monday(context.partition_key), lake.table("training_sets", spec.name)
         mondays = list(spec.split.roles(cutoff, spec.label))
-        with warehouse.open().session(f"labels of {spec.name}") as session:
+        with warehouse.open(context).session(f"labels of {spec.name}") as session:
             labels = session.read(spec.label.sql.read_text(), {"as_ofs": mondays, "cutoff": cutoff})
+            cost = session.cost()
         catalogues = lake.table("catalogues", spec.name)
         built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets, catalogues)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(built.digest),
             metadata={
                 "dagster/row_count": built.published.rows,
+                **cost,
                 "digest": built.digest,
                 "path": dg.MetadataValue.path(str(built.published.path)),
                 "rows_by_monday": table_of(summary_rows(built)),

@@ -22,7 +22,10 @@ if TYPE_CHECKING:  # what a resource opens is imported when it is opened: the gr
     from ml_platform.landing.files import LandingFolder
     from ml_platform.registry.ledger import Ledger
     from ml_platform.tracking.mlflow import Tracking
-    from ml_platform.warehouse.duckdb import DuckDBWarehouse
+    from ml_platform.warehouse.base import Warehouse
+
+
+LONGEST_TAG = 1000  # characters: Snowflake takes 2,000 for a query's whole tag
 
 
 class LandingResource(dg.ConfigurableResource):
@@ -37,10 +40,12 @@ class LandingResource(dg.ConfigurableResource):
 class WarehouseResource(dg.ConfigurableResource):
     """The warehouse of the profile. DuckDB is one file and one process at a time: every use takes its lock."""
 
-    def open(self) -> "DuckDBWarehouse":
-        from ml_platform.warehouse.duckdb import DuckDBWarehouse
+    def open(self, context: dg.AssetExecutionContext) -> "Warehouse":
+        """What is asked of it is told in the engine's history as the run's and its assets'."""
+        from ml_platform.warehouse import open_warehouse
 
-        return DuckDBWarehouse(Settings.from_env().warehouse_file)
+        assets = ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
+        return open_warehouse(Settings.from_env(), {"run": context.run_id, "assets": assets[:LONGEST_TAG]})
 
 
 class LakeResource(dg.ConfigurableResource):

@@ -22,15 +22,18 @@ bought as (
 ),
 
 redeemed as (
-    select household_id, count(distinct (coupon_upc, campaign_id, event_ts)) as redemptions_28d
-    from raw.coupon_redemptions
-    where landed_on < $as_of and event_date < $as_of and event_date >= $as_of - 28
-        and household_id in (select unnest($entities))
+    select household_id, count(*) as redemptions_28d
+    from (
+        select distinct household_id, coupon_upc, campaign_id, event_ts
+        from raw.coupon_redemptions
+        where landed_on < $as_of and event_date < $as_of and event_date >= $as_of - 28
+            and household_id in (select unnest($entities))
+    ) as redemptions
     group by household_id
 )
 
 select
-    household_id,
+    coalesce(bought.household_id, redeemed.household_id) as household_id,
     $as_of as as_of,
     trips_28d,
     spend_cents_28d,
@@ -38,4 +41,4 @@ select
     recency_days,
     redemptions_28d
 from bought
-full join redeemed using (household_id)
+full join redeemed on bought.household_id = redeemed.household_id

@@ -6,34 +6,57 @@ with versions as (
     where line.landed_on < $as_of and event_date < $as_of and household_id in (select unnest($entities))
 ),
 
+lines as (
+    select household_id, basket_id, product_id, event_date, event_ts
+    from versions
+    inner join raw.products using (product_id)
+    where newest_first = 1 and not is_withdrawn and department not in ('FUEL', 'COUPON', 'MISCELLANEOUS')
+),
+
 baskets as (
     select
         household_id,
         basket_id,
-        max(event_date) as event_date,
-        list_sort(list(product_id)) as products,
+        count(*) as basket_size,
+        $as_of - max(event_date) as days_ago,
         row_number() over (partition by household_id order by max(event_ts) desc, basket_id desc) as newest_first
-    from versions
-    inner join raw.products using (product_id)
-    where newest_first = 1 and not is_withdrawn and department not in ('FUEL', 'COUPON', 'MISCELLANEOUS')
+    from lines
     group by household_id, basket_id
 ),
 
 listed as (
-    select household_id, list(baskets order by newest_first desc) as baskets
+    select
+        household_id,
+        array_agg(basket_size order by newest_first desc) as basket_sizes,
+        array_agg(days_ago order by newest_first desc) as days_ago,
+        count(*) as baskets,
+        min(days_ago) as days_since_basket,
+        cast(max(days_ago) - min(days_ago) as double) / nullif(count(*) - 1, 0) as mean_gap_days
     from baskets
     where newest_first <= 60
     group by household_id
+),
+
+bought as (
+    select
+        lines.household_id,
+        array_agg(lines.product_id order by baskets.newest_first desc, lines.product_id) as products,
+        count(distinct lines.product_id) as distinct_products
+    from lines
+    inner join baskets on lines.household_id = baskets.household_id and lines.basket_id = baskets.basket_id
+    where baskets.newest_first <= 60
+    group by lines.household_id
 )
 
 select
-    household_id,
+    listed.household_id,
     $as_of as as_of,
-    flatten([basket.products for basket in baskets]) as products,
-    [len(basket.products) for basket in baskets] as basket_sizes,
-    [$as_of - basket.event_date for basket in baskets] as days_ago,
-    len(baskets) as baskets,
-    days_ago[-1] as days_since_basket,
-    (days_ago[1] - days_ago[-1]) / nullif(len(baskets) - 1, 0) as mean_gap_days,
-    list_unique(products) as distinct_products
+    bought.products,
+    listed.basket_sizes,
+    listed.days_ago,
+    listed.baskets,
+    listed.days_since_basket,
+    listed.mean_gap_days,
+    bought.distinct_products
 from listed
+inner join bought on listed.household_id = bought.household_id

@@ -22,8 +22,8 @@ buyers as (
 shares as (
     select
         product_id,
-        count(case when baskets > 1 then 1 end) / count(*) as repeat_share_84d,
-        sum(case when baskets > 1 then span_days * 1000000 // (baskets - 1) end)
+        cast(count(case when baskets > 1 then 1 end) as double) / count(*) as repeat_share_84d,
+        cast(sum(case when baskets > 1 then floor(span_days * 1000000 / (baskets - 1)) end) as double)
             / (1000000 * nullif(count(case when baskets > 1 then 1 end), 0)) as mean_gap_days_84d
     from buyers
     group by product_id
@@ -32,11 +32,11 @@ shares as (
 select
     product_id,
     $as_of as as_of,
-    coalesce(any_value(product_category), 'unknown') as category,
+    coalesce(max(product_category), 'unknown') as category,
     count(case when event_date >= $as_of - 84 then 1 end) as lines_84d,
     count(distinct case when event_date >= $as_of - 84 then household_id end) as buyers_84d,
-    any_value(repeat_share_84d) as repeat_share_84d,
-    any_value(mean_gap_days_84d) as mean_gap_days_84d,
+    max(repeat_share_84d) as repeat_share_84d,
+    max(mean_gap_days_84d) as mean_gap_days_84d,
     count(case when event_date >= $as_of - 28 then 1 end) as lines_28d,
     $as_of - max(event_date) as recency_days
 from bought

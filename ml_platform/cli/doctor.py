@@ -15,9 +15,11 @@ import typer
 from ml_platform.cli import output
 from ml_platform.errors import PlatformError
 from ml_platform.settings import REPOSITORY, Settings
+from ml_platform.snowflake_account import SnowflakeAccount
 
 GIB = 1024**3
 DISK_NEEDED_GIB = 3
+DOCTORS_PATIENCE_SECONDS = 15
 LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;+]+)")
 
 
@@ -155,10 +157,13 @@ def _landing(settings: Settings) -> Finding:
 
 
 def _warehouse(settings: Settings) -> Finding:
-    """Asks for the lock only, and does not wait: opening the file would shut out whoever works on it."""
+    """Of a file the lock only, without waiting: opening it would shut out whoever works on it. Of Snowflake, whether it
+    lets this role in and reckons."""
     from ml_platform.warehouse.base import WarehouseBusy
     from ml_platform.warehouse.duckdb import DuckDBWarehouse
 
+    if settings.snowflake:
+        return _snowflake(settings.snowflake)
     if not settings.warehouse_file.exists():
         return Finding("warehouse", None, "not made yet", "mlp run makes it")
     try:
@@ -166,6 +171,17 @@ def _warehouse(settings: Settings) -> Finding:
             return Finding("warehouse", True, f"{settings.warehouse_file.stat().st_size / 1024**2:,.0f} MiB, free")
     except WarehouseBusy as busy:
         return Finding("warehouse", None, busy.what, busy.next_step)
+
+
+def _snowflake(account: SnowflakeAccount) -> Finding:
+    from ml_platform.warehouse.snowflake import SnowflakeWarehouse
+
+    with SnowflakeWarehouse(account, patience_seconds=DOCTORS_PATIENCE_SECONDS, attempts=1).session(
+        "doctor"
+    ) as session:
+        session.read("select 1 as one")
+    place = f"{account.database}, schemas {account.schema_prefix}…" if account.schema_prefix else account.database
+    return Finding("warehouse", True, f"Snowflake {account.account} as {account.role}: {place}, by {account.warehouse}")
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -19,7 +19,7 @@ from ml_platform.monitoring.hindsight_verdict import POLICIES, POLICY_WORDS, Hin
 from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
-from ml_platform.warehouse.duckdb import DuckDBWarehouse
+from ml_platform.warehouse import open_warehouse
 
 FOLDER = "hindsight"
 
@@ -82,7 +82,7 @@ def _judge(spec: ModelSpec, settings: Settings, progress: Progress) -> Hindsight
         Ledger(settings.ledger_url),
         settings.lake,
         FeatureStore(settings.lake, FEATURE_TABLES),
-        DuckDBWarehouse(settings.warehouse_file),
+        open_warehouse(settings),
         settings.home / FOLDER / spec.name,
         tell,
     )

@@ -1,12 +1,15 @@
 """What the platform asks of a warehouse: sessions that execute, read, export and load.
 
-Invariants: values are always bound (`$name`), never pasted into SQL; identifiers that come from outside go through
-`quote`; a session is exclusive where the engine wants that, and the wait for it is bounded and names the holder.
+Invariants: values are always bound (`$name`; a list as `select unnest($name)`), never pasted into SQL; identifiers that
+come from outside go through `quote`; a session is exclusive where the engine wants that, and the wait for it is bounded
+and names the holder. SQL is written once, in DuckDB's words: what both engines have, or what `snowflake_sql` can say in
+Snowflake's. Names are lower-case here whatever case the engine keeps, and relations are `schema.table` without prefix.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -30,6 +33,14 @@ class WarehouseBusy(WarehouseError):
     """Another process or thread holds the warehouse, and the bounded wait is over. `what` names the holder."""
 
 
+class WarehouseDenied(WarehouseError):
+    """The credentials are wrong, or the role may not do this."""
+
+
+class WarehouseUnavailable(WarehouseError):
+    """The connection dropped, the session expired or the service refused for now; trying again in time helps."""
+
+
 class WarehouseFull(WarehouseError):
     """The disk took no more bytes. The transaction under way was rolled back."""
 
@@ -44,6 +55,14 @@ class Column:
     conversion: Conversion = "as_is"
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """Rows on their way in: a Parquet file or a frame, and the constants that stand beside each of them."""
+
+    rows: "Path | pl.DataFrame"
+    constants: Mapping[str, date]
+
+
 class Session(Protocol):
     """One connection, closed by the context manager it came from. Relations are `schema.table`."""
 
@@ -51,8 +70,16 @@ class Session(Protocol):
         """Runs one statement."""
         ...
 
-    def read(self, sql: str, params: Mapping[str, object] | None = None) -> "pl.DataFrame":
-        """The whole answer in memory."""
+    def read(
+        self,
+        sql: str,
+        params: Mapping[str, object] | None = None,
+        schema: "Mapping[str, pl.DataType] | None" = None,
+    ) -> "pl.DataFrame":
+        """The whole answer in memory; the columns that `schema` names come in its dtypes.
+
+        Raises WarehouseError when a value does not fit.
+        """
         ...
 
     def export(self, sql: str, path: Path, params: Mapping[str, object] | None = None) -> int:
@@ -63,20 +90,69 @@ class Session(Protocol):
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commits at the end, rolls back on an exception."""
+        """Commits at the end, rolls back on an exception. Nothing in it creates or drops: some engines commit then."""
         ...
 
-    def insert_parquet(
-        self, relation: str, path: Path, columns: Sequence[Column], constants: Mapping[str, date]
-    ) -> int:
-        """Appends a Parquet file's rows, converted, with the constants beside them. Returns the number of rows."""
+    def staged(
+        self, relation: str, arrivals: Sequence[Arrival], columns: Sequence[Column]
+    ) -> AbstractContextManager[str]:
+        """Rows on their way into `relation`, converted, constants beside them, as a relation of this session alone.
+
+        Opened before the transaction that reads it; gone at the end, however that comes.
+        """
+        ...
+
+    def relations(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
+        """Every relation as (schema, table), with its columns and their types in the engine's words."""
+        ...
+
+    def cost(self) -> Mapping[str, float]:
+        """What the session's statements have cost so far, as far as the engine says: figures by name with unit."""
         ...
 
 
 class Warehouse(Protocol):
-    """Gives sessions. `purpose` is shown to whoever waits meanwhile."""
+    """Gives sessions. `purpose` is shown to whoever waits meanwhile, and to whoever reads the engine's history."""
 
     def session(self, purpose: str) -> AbstractContextManager[Session]: ...
+
+    def lock(self, purpose: str) -> AbstractContextManager[None]:
+        """Keeps every session out that could not stand beside another program at work in the warehouse (dbt)."""
+        ...
+
+
+def replace_rows(session: Session, staged: str, relation: str, key: str, values: Sequence[date]) -> None:
+    """In the caller's transaction: the rows whose `key` is one of `values` give way to those of a staged relation."""
+    chosen = f"{quote(key)} in (select unnest($values))"
+    session.execute(f"delete from {quote(relation)} where {chosen}", {"values": list(values)})
+    # By position: a staged relation has the columns of where its rows go, in order.
+    session.execute(f"insert into {quote(relation)} select * from {staged} where {chosen}", {"values": list(values)})
+
+
+def declared(frame: "pl.DataFrame", schema: "Mapping[str, pl.DataType] | None") -> "pl.DataFrame":
+    """The frame with the columns that the schema names in its dtypes. Raises WarehouseError, naming the columns."""
+    import polars as pl
+
+    try:
+        return frame.with_columns(pl.col(name).cast(dtype, strict=True) for name, dtype in (schema or {}).items())
+    except pl.exceptions.PolarsError as error:
+        raise WarehouseError(
+            f"the answer has not the declared types: {str(error).splitlines()[0]}",
+            where=", ".join(schema or {}),
+            next_step="bring the query and the declared schema together",
+        ) from error
+
+
+@contextmanager
+def parquet_of(rows: "Path | pl.DataFrame") -> Iterator[Path]:
+    """The rows as a Parquet file, which for a frame lives as long as the context."""
+    if isinstance(rows, Path):
+        yield rows
+        return
+    with tempfile.TemporaryDirectory(prefix="arriving-") as folder:
+        path = Path(folder) / "rows.parquet"
+        rows.write_parquet(path)
+        yield path
 
 
 def quote(identifier: str) -> str:

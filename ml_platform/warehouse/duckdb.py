@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,9 +20,20 @@ import pyarrow.parquet as pq
 
 from ml_platform.calendar import BUSINESS_TIMEZONE
 from ml_platform.warehouse import lock
-from ml_platform.warehouse.base import Column, Conversion, WarehouseBusy, WarehouseError, WarehouseFull, quote
+from ml_platform.warehouse.base import (
+    Arrival,
+    Column,
+    Conversion,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseFull,
+    declared,
+    parquet_of,
+    quote,
+)
 
 EXPORT_BATCH_ROWS = 122_880  # one DuckDB row group
+ARRIVING = "temp.arriving"  # the session's own: no other relation can be meant
 CONVERSIONS: Mapping[Conversion, str] = {
     "as_is": "{source}",
     "cents": "round({source} * 100)::bigint",
@@ -92,11 +103,16 @@ class DuckDBSession:
         with _engine_errors(sql):
             self._connection.execute(sql, dict(params or {}))
 
-    def read(self, sql: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+    def read(
+        self,
+        sql: str,
+        params: Mapping[str, object] | None = None,
+        schema: Mapping[str, pl.DataType] | None = None,
+    ) -> pl.DataFrame:
         with _engine_errors(sql):
             answer = pl.from_arrow(self._connection.sql(sql, params=dict(params or {})).to_arrow_table())
         assert isinstance(answer, pl.DataFrame)
-        return answer
+        return declared(answer, schema)
 
     def export(self, sql: str, path: Path, params: Mapping[str, object] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,21 +142,41 @@ class DuckDBSession:
                 self._connection.rollback()
             raise
 
-    def insert_parquet(
-        self, relation: str, path: Path, columns: Sequence[Column], constants: Mapping[str, date]
-    ) -> int:
-        names = ", ".join(quote(name) for name in [*(column.name for column in columns), *constants])
-        values = ", ".join(
-            [
-                *(CONVERSIONS[column.conversion].format(source=quote(column.source)) for column in columns),
-                *(f"${name}" for name in constants),
+    @contextmanager
+    def staged(self, relation: str, arrivals: Sequence[Arrival], columns: Sequence[Column]) -> Iterator[str]:
+        # A view is enough: rows go straight from their files to where they belong, and are converted on the way.
+        with ExitStack() as files:
+            selects = [
+                _select(files.enter_context(parquet_of(each.rows)), columns, each.constants) for each in arrivals
             ]
+            self.execute(f"create or replace temporary view {ARRIVING} as {' union all '.join(selects)}")
+            try:
+                yield ARRIVING
+            finally:
+                self.execute(f"drop view {ARRIVING}")
+
+    def relations(self) -> dict[tuple[str, str], dict[str, str]]:
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        answer = self.read(
+            "select table_schema, table_name, column_name, data_type from information_schema.columns "
+            "order by ordinal_position"
         )
-        sql = f"insert into {quote(relation)} ({names}) select {values} from read_parquet($parquet_path)"
-        with _engine_errors(sql):
-            answer = self._connection.execute(sql, {**constants, "parquet_path": str(path)}).fetchone()
-        assert answer is not None
-        return int(answer[0])
+        for schema, table, column, sql_type in answer.iter_rows():
+            found.setdefault((schema, table), {})[column] = sql_type
+        return found
+
+    def cost(self) -> dict[str, float]:
+        return {}
+
+
+def _select(path: Path, columns: Sequence[Column], constants: Mapping[str, date]) -> str:
+    """A view cannot have bound values: its path and its days are literals."""
+    values = [
+        f"{CONVERSIONS[each.conversion].format(source=quote(each.source))} as {quote(each.name)}" for each in columns
+    ]
+    values += [f"date '{day.isoformat()}' as {quote(name)}" for name, day in constants.items()]
+    literal = str(path).replace("'", "''")
+    return f"select {', '.join(values)} from read_parquet('{literal}')"
 
 
 @contextmanager

@@ -120,7 +120,11 @@ def test_a_correction_that_moves_a_line_in_time_is_refused(
 
 @pytest.mark.parametrize(
     ("point", "days_after_the_kill"),
-    [("load:rows-inserted", [DAY]), ("load:before-commit", [DAY]), ("load:committed", [DAY, NEXT_DAY])],
+    [
+        ("load:rows-inserted", [DAY]),
+        ("load:before-commit", [DAY]),
+        ("load:committed", [DAY, NEXT_DAY, NEXT_DAY + timedelta(days=1)]),
+    ],
 )
 def test_a_load_killed_anywhere_leaves_the_old_table_or_the_new_and_converges(
     warehouse: DuckDBWarehouse, folder: LandingFolder, point: str, days_after_the_kill: list[date]
