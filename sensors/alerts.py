@@ -27,7 +27,7 @@ from sensors.conditions import (
     stale_assets,
 )
 from sensors.events import CursorUnreadable, Memory, ledger_events, look_at_aliases
-from sensors.failures import SILENT_INTERVALS, failed_runs, failing_sensors
+from sensors.failures import SHORTEST_SILENCE_SECONDS, SILENT_INTERVALS, failed_runs, failing_sensors
 from sensors.retraining import training_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ WORDS = {"open": "opened", "resolved": "resolved", "told": "told"}
 
 def awake(memory: Memory, now: datetime) -> Memory:
     """Notes this tick. After a long pause the row begins anew: whoever slept cannot call others silent."""
-    pause = timedelta(seconds=SILENT_INTERVALS * TICK_SECONDS)
+    pause = timedelta(seconds=max(SILENT_INTERVALS * TICK_SECONDS, SHORTEST_SILENCE_SECONDS))
     before = datetime.fromisoformat(memory.ticked_at) if memory.ticked_at else None
     slept = before is None or not timedelta(0) <= now - before <= pause
     since = now.isoformat() if slept else memory.awake_since
