@@ -99,7 +99,7 @@ def _build(
     context: dg.AssetExecutionContext, dbt: Dbt, warehouse: WarehouseResource, variables: Mapping[str, date]
 ) -> Iterator[Any]:
     """One dbt build under the warehouse lock; its events follow with rows and column lineage, failed build or not."""
-    place = warehouse.open()
+    place = warehouse.open(context)
     with place.lock(f"dbt build {context.op.name}"):
         built = dbt.build(context, TRANSLATOR, variables)
     events = [
@@ -112,7 +112,7 @@ def _build(
     with place.session("count rows of dbt models") as session:
         rows = {key: _rows(session, ".".join(key.path)) for key in keys.values()}
         columns = _columns(session)
-    lineage = _lineage(built.manifest(), columns) if outputs else {}
+    lineage = _lineage(built.manifest, columns) if outputs else {}
     for event in events:
         if not isinstance(event, dg.Output):
             yield event

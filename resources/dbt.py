@@ -1,9 +1,16 @@
-"""dbt as a resource: the project, its manifest kept fresh, and one build at a time on the warehouse of the profile."""
+"""dbt as a resource: the project, its manifest kept fresh, and builds on the warehouse of the profile.
 
+A manifest names relations, so each warehouse, and on Snowflake each database and schema prefix, has one of its own. A
+build leaves nothing behind but what its events say; the folder of an op's last failed build is kept to be looked at.
+"""
+
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -27,7 +34,19 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
-PROJECT = DbtProject(project_dir=REPOSITORY / "dbt_project", profiles_dir=REPOSITORY / "dbt_project")
+FOLDER = REPOSITORY / "dbt_project"
+
+
+def _parsed_folder() -> Path:
+    """Where the parsed project lies, within its folder."""
+    account = Settings.from_env().snowflake
+    if account is None:
+        return Path("target")
+    place = f"{account.database}.{account.schema_prefix}"
+    return Path("target", f"snowflake-{hashlib.sha256(place.encode()).hexdigest()[:8]}")
+
+
+PROJECT = DbtProject(project_dir=FOLDER, profiles_dir=FOLDER, target_path=_parsed_folder())
 DBT = Path(sys.executable).with_name("dbt")
 SOURCE_SUFFIXES = {".sql", ".yml", ".yaml"}
 
@@ -42,41 +61,41 @@ def manifest_path() -> Path:
 
 def _newest_source() -> float:
     folders = ("models", "macros", "tests")
-    files = [file for folder in folders for file in (PROJECT.project_dir / folder).rglob("*")]
-    files += [PROJECT.project_dir / "dbt_project.yml", PROJECT.project_dir / "profiles.yml"]
+    files = [file for folder in folders for file in (FOLDER / folder).rglob("*")]
+    files += [FOLDER / "dbt_project.yml", FOLDER / "profiles.yml"]
     return max(file.stat().st_mtime for file in files if file.suffix in SOURCE_SUFFIXES)
 
 
 def _parse() -> None:
     command = [str(DBT), "--quiet", "parse", "--target-path", str(PROJECT.manifest_path.parent)]
-    done = subprocess.run(command, cwd=PROJECT.project_dir, capture_output=True, text=True, env=dbt_environment())
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env=dbt_environment())
     if done.returncode:
         raise ConfigurationError(
             f"dbt cannot parse the project:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
-            where=PROJECT.project_dir,
+            where=FOLDER,
             next_step="mend the file that dbt names, then run again",
         )
 
 
 def dbt_environment() -> dict[str, str]:
-    """What dbt's profile reads: where this home's warehouse is."""
-    warehouse = Settings.from_env().warehouse_file
-    warehouse.parent.mkdir(parents=True, exist_ok=True)
-    return {**os.environ, "DBT_DUCKDB_PATH": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    """What dbt's profile reads: which target, and where it is. The account's own variables it reads as they are."""
+    settings = Settings.from_env()
+    said = {"DBT_TARGET": "local", "DBT_SCHEMA_PREFIX": "", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    if account := settings.snowflake:
+        said |= {"DBT_TARGET": "snowflake", "DBT_SCHEMA_PREFIX": account.schema_prefix}
+        return {**os.environ, **said, "SNOWFLAKE_AUTHENTICATOR": account.authenticator}
+    settings.warehouse_file.parent.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, **said, "DBT_DUCKDB_PATH": str(settings.warehouse_file)}
 
 
 @dataclass(frozen=True)
 class Built:
-    """What an invocation said and left. `events`: dbt's structured log, as dagster-dbt reads it; `failure`: why it
-    failed, None when it did not."""
+    """What an invocation said. `events`: dbt's structured log, as dagster-dbt reads it; `manifest`: with the SQL that
+    was compiled; `failure`: why it failed and where dbt's log is, None when it did not."""
 
     events: list[DbtCoreCliEventMessage]
-    target: Path
+    manifest: dict[str, Any]
     failure: str | None
-
-    def manifest(self) -> dict[str, Any]:
-        """The manifest with the SQL that was compiled."""
-        return json.loads((self.target / "manifest.json").read_text())
 
 
 class Dbt(dg.ConfigurableResource):
@@ -90,25 +109,40 @@ class Dbt(dg.ConfigurableResource):
         A process of its own would import dbt and parse the project again each time, which takes five times as long as
         a day's SQL. Unit tests are of the code, not of the data: the test suite runs them.
         """
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
         os.environ.update(dbt_environment())
-        target = PROJECT.project_dir / PROJECT.target_path / f"{context.op.name}-{context.run_id[:8]}"
+        os.environ["DBT_QUERY_TAG"] = f"{context.op.name} {context.run_id}"
         events: list[DbtCoreCliEventMessage] = []
         runner = dbtRunner(manifest=_parsed(), callbacks=[lambda event: _keep(events, event)])
-        command = [
-            *("build", "--exclude-resource-type", "unit_test", "--quiet"),
-            *("--vars", json.dumps({name: day.isoformat() for name, day in variables.items()})),
-            *("--project-dir", str(PROJECT.project_dir), "--profiles-dir", str(PROJECT.project_dir)),
-            *("--target-path", str(target), "--log-path", str(target)),
-            *_selection(context, translator),
-        ]
-        try:
-            done = runner.invoke(command)
-        finally:
-            DuckDBConnectionManager.close_all_connections()  # the file is the next one's
-        return Built(events, target, None if done.success else _failure(done))
+        with tempfile.TemporaryDirectory(prefix="dbt-") as target:
+            command = [
+                *("build", "--exclude-resource-type", "unit_test", "--quiet"),
+                *("--vars", json.dumps({name: day.isoformat() for name, day in variables.items()})),
+                *("--project-dir", str(FOLDER), "--profiles-dir", str(FOLDER)),
+                *("--target-path", target, "--log-path", target),
+                *_selection(context, translator),
+            ]
+            try:
+                done = runner.invoke(command)
+            finally:
+                _let_go()
+            written = Path(target, "manifest.json")
+            manifest = json.loads(written.read_text()) if written.exists() else {}
+            if done.success:
+                return Built(events, manifest, None)
+            failed = FOLDER / PROJECT.target_path / f"{context.op.name}-failed"
+            shutil.rmtree(failed, ignore_errors=True)
+            shutil.copytree(target, failed)
+            return Built(events, manifest, f"{_failure(done)}; what dbt logged and compiled is in {failed}")
+
+
+def _let_go() -> None:
+    """dbt keeps DuckDB's file open for as long as the process lives; it is the next one's."""
+    if Settings.from_env().warehouse == "duckdb":
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        DuckDBConnectionManager.close_all_connections()
 
 
 def _parsed() -> "Manifest":

@@ -29,7 +29,15 @@
 
 {# The Monday that comes after a day: what landed on the day is known as of it. #}
 {% macro monday_after(column) -%}
+    {{ return(adapter.dispatch('monday_after')(column)) }}
+{%- endmacro %}
+
+{% macro default__monday_after(column) -%}
     {{ column }} + cast(7 - mod({{ column }} - cast('2016-12-26' as date), 7) as integer)
+{%- endmacro %}
+
+{% macro snowflake__monday_after(column) -%}
+    dateadd(day, 7 - mod({{ column }} - cast('2016-12-26' as date), 7), {{ column }})
 {%- endmacro %}
 
 {# The day on which what is still the newest version will be superseded. #}

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Protocol
 
 import duckdb
 import pytest
@@ -67,26 +67,36 @@ def day(number: int) -> date:
     return OPENING_DAY + timedelta(days=number)
 
 
+class Executes(Protocol):
+    """A connection to DuckDB, or a cursor of Snowflake's."""
+
+    def execute(self, sql: str, /) -> Any: ...
+
+    def executemany(self, sql: str, rows: Any, /) -> Any: ...
+
+
 def fill_raw(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Executes,
     versions: Iterable[Version],
     products: Iterable[Product],
     loaded_through: date = CLOSING_DAY,
+    schema: str = "raw",
     **others: Sequence[tuple[Any, ...]],
 ) -> None:
     """Makes the raw tables as the loader does; `others` are rows of further raw tables, in their columns' order."""
-    connection.execute("create schema raw")
+    connection.execute(f"create schema {schema}")
     for table in RAW_TABLES.values():
         columns = ", ".join(f"{column.name} {column.type}" for column in table.columns)
-        connection.execute(f"create table raw.{table.name} ({columns}, landed_on date)")
+        connection.execute(f"create table {schema}.{table.name} ({columns}, landed_on date)")
+    days = [OPENING_DAY + timedelta(days=each) for each in range((loaded_through - OPENING_DAY).days + 1)]
     connection.execute(
+        f"""
+        create table {schema}.loads as
+        select table_name, cast(landed_on as date) as landed_on, '' as sha256, cast(0 as bigint) as row_count,
+            cast('{datetime.now(UTC):%Y-%m-%d %H:%M:%S}' as timestamp) as loaded_at
+        from (values ('transactions'), ('coupon_redemptions'), ('promotions')) as daily (table_name)
+        cross join (values {", ".join(f"('{each}')" for each in days)}) as days (landed_on)
         """
-        create table raw.loads as
-        select table_name, landed_on::date as landed_on, '' as sha256, 0::bigint as row_count,
-            now() at time zone 'UTC' as loaded_at
-        from range($first, $last + 1, interval 1 day) as days (landed_on), unnest($daily) as tables (table_name)
-        """,
-        {"first": OPENING_DAY, "last": loaded_through, "daily": ["transactions", "coupon_redemptions", "promotions"]},
     )
     rows = [
         (
@@ -102,7 +112,7 @@ def fill_raw(
     for name, content in {"transactions": rows, "products": goods, **others}.items():
         if content:
             marks = ", ".join("?" * len(content[0]))
-            connection.executemany(f"insert into raw.{name} values ({marks})", content)
+            connection.executemany(f"insert into {schema}.{name} values ({marks})", content)
 
 
 @dataclass(frozen=True)
@@ -174,8 +184,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "done").exists():
-            path, target = str(shared / "warehouse.duckdb"), str(shared / "target")
-            invoke({"path": path, "target": target, "args": ["compile"], "vars": STATED})
+            environ, target = {"DBT_DUCKDB_PATH": str(shared / "warehouse.duckdb")}, str(shared / "target")
+            invoke({"environ": environ, "target": target, "args": ["compile"], "vars": STATED})
             (shared / "done").touch()
     return json.loads((shared / "target" / "manifest.json").read_text())
 

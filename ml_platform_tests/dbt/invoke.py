@@ -1,7 +1,7 @@
 """Invokes dbt several times in one process: `python -m ml_platform_tests.dbt.invoke < invocations.json`.
 
-An invocation is {path, target, args, vars}; the project is parsed once, as the vars of a run change no node. Exits 1 at
-the first invocation that fails. A process of its own, because dbt keeps its DuckDB connection for as long as it lives.
+An invocation is {environ, target, args, vars}; the project is parsed once, as the vars of a run change no node. Exits 1
+at the first that fails. A process of its own, because dbt keeps its DuckDB connection for as long as it lives.
 """
 
 import json
@@ -18,7 +18,7 @@ def main() -> None:
     project = str(REPOSITORY / "dbt_project")
     manifest: Manifest | None = None
     for each in json.load(sys.stdin):
-        os.environ["DBT_DUCKDB_PATH"] = each["path"]
+        os.environ.update(each["environ"])
         where = ["--project-dir", project, "--profiles-dir", project, "--target-path", each["target"]]
         if manifest is None:
             parsed = dbtRunner().invoke(["--quiet", "--no-partial-parse", "parse", *where]).result

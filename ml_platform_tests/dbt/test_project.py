@@ -54,7 +54,8 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     def call(home: str, *args: str, **ranges: tuple[date, date]) -> dict[str, Any]:
         path = paths[home]
-        return {"path": str(path), "target": str(path.parent / "target"), "args": args, "vars": variables(**ranges)}
+        environ, target = {"DBT_DUCKDB_PATH": str(path)}, str(path.parent / "target")
+        return {"environ": environ, "target": target, "args": args, "vars": variables(**ranges)}
 
     parts = [(OPENING_DAY, day(30)), (day(31), LANDED), (day(30), day(31))]
     invoke(

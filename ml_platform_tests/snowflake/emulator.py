@@ -52,6 +52,22 @@ def qualified_temporary_tables_are_tables(
     return transformed
 
 
+def array_functions_take_arrays(
+    transform: Callable[..., Expr],
+) -> Callable[..., Expr]:
+    """fakesnow keeps arrays as JSON, and leaves ARRAY_FLATTEN and ARRAY_DISTINCT to DuckDB's functions of lists."""
+
+    def transformed(cursor: FakeSnowflakeCursor, expression: Expr, params: Any) -> Expr:
+        done = transform(cursor, expression, params)
+        for function, sql_type in ((exp.Flatten, "JSON[][]"), (exp.ArrayDistinct, "JSON[]")):
+            for call in list(done.find_all(function)):
+                call.set("this", exp.cast(call.this, exp.DataType.build(sql_type, dialect="duckdb")))
+                call.replace(exp.func("TO_JSON", call.copy()))
+        return done
+
+    return transformed
+
+
 def merge_is_one_statement(execute: Callable[..., None]) -> Callable[..., None]:
     """fakesnow makes several statements of a MERGE, by names that it loses where, as in dbt's, the target is aliased.
     DuckDB has MERGE INTO, and says how many rows it changed; told to the client as if all had been inserted."""
@@ -87,6 +103,7 @@ def every_error_is_an_sql_error(method: Callable[..., Any]) -> Callable[..., Any
 
 def cure() -> None:
     cursor = FakeSnowflakeCursor
+    cursor._transform = array_functions_take_arrays(cursor._transform)
     cursor._transform = qualified_temporary_tables_are_tables(cursor._transform)
     transforms.merge = lambda expression: [expression]
     cursor._execute = merge_is_one_statement(cursor._execute)
