@@ -21,6 +21,8 @@ from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.server import app, shared_fs
 from sqlglot import Expr, exp
 
+from ml_platform_tests.snowflake.answers import cure_answers
+
 HOST = "127.0.0.1"
 UNEMULATED = 9999
 """The error number, which Snowflake does not use, of what the emulator itself cannot do."""
@@ -122,7 +124,9 @@ def main() -> None:
     logging.disable()  # the client gets every error, and raises it
     cure()
     listening = socket.create_server((HOST, 0))
-    print(listening.getsockname()[1], flush=True)
+    port = listening.getsockname()[1]
+    cure_answers(f"http://{HOST}:{port}")
+    print(port, flush=True)
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     uvicorn.Server(uvicorn.Config(app)).run(sockets=[listening])
 
