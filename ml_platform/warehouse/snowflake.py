@@ -26,7 +26,7 @@ from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse import snowflake_arrow, snowflake_stage
 from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared
 from ml_platform.warehouse.snowflake_errors import engine_errors
-from ml_platform.warehouse.snowflake_sql import name, translate
+from ml_platform.warehouse.snowflake_sql import name, short, translate
 
 if TYPE_CHECKING:
     from snowflake.connector import SnowflakeConnection
@@ -103,7 +103,7 @@ class SnowflakeSession:
             self._connection.close()
 
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> None:
-        self._run(*translate(sql, params or {}, self._prefix)).close()
+        self._run(*translate(sql, params or {}, self._prefix), where=short(sql)).close()
 
     def read(
         self,
@@ -113,11 +113,11 @@ class SnowflakeSession:
     ) -> pl.DataFrame:
         text, bound = translate(sql, params or {}, self._prefix)
         decimals = [column for column, dtype in (schema or {}).items() if isinstance(dtype, pl.Decimal)]
-        return declared(self._repeated(lambda: self._read(text, bound, decimals)), schema)
+        return declared(self._repeated(lambda: self._read(text, bound, short(sql), decimals)), schema)
 
-    def _read(self, text: str, bound: Sequence[object], decimals: Sequence[str]) -> pl.DataFrame:
-        with self._run(text, bound) as cursor, engine_errors(text, self._warehouse.account.secrets):
-            table = cursor.fetch_arrow_all(force_return_table=True)
+    def _read(self, text: str, bound: Sequence[object], where: str, decimals: Sequence[str] = ()) -> pl.DataFrame:
+        with self._run(text, bound, where) as cursor, engine_errors(where, self._warehouse.account.secrets):
+            table = cursor.fetch_arrow_all(force_return_table=True, force_microsecond_precision=True)
             description = cursor.description
         schema = snowflake_arrow.schema_of(description, decimals)
         return snowflake_arrow.frame_of(snowflake_arrow.conformed(table, schema), description)
@@ -127,19 +127,19 @@ class SnowflakeSession:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            rows = self._repeated(lambda: self._export(text, bound, aside))
+            rows = self._repeated(lambda: self._export(text, bound, short(sql), aside))
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
         return rows
 
-    def _export(self, text: str, bound: Sequence[object], path: Path) -> int:
+    def _export(self, text: str, bound: Sequence[object], where: str, path: Path) -> int:
         rows = 0
-        with self._run(text, bound) as cursor:
+        with self._run(text, bound, where) as cursor:
             schema = snowflake_arrow.schema_of(cursor.description)
             with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-                with engine_errors(text, self._warehouse.account.secrets):
-                    for chunk in cursor.fetch_arrow_batches():
+                with engine_errors(where, self._warehouse.account.secrets):
+                    for chunk in cursor.fetch_arrow_batches(force_microsecond_precision=True):
                         writer.write_table(snowflake_arrow.conformed(chunk, schema))
                         rows += chunk.num_rows
         return rows
@@ -192,13 +192,13 @@ class SnowflakeSession:
     def cost(self) -> dict[str, float]:
         """By the session's query tag. Snowflake attributes compute to a query only hours later: docs/snowflake.md."""
         try:
-            figures = self._read(COST, [self._tag], []).row(0, named=True)
+            figures = self._read(COST, [self._tag], "cost").row(0, named=True)
         except WarehouseError:
             return {}  # a role that may not see the history, an engine that keeps none: never worth a failed run
         return {f"snowflake/{figure}": float(value) for figure, value in figures.items() if value is not None}
 
-    def _run(self, text: str, bound: Sequence[object] = ()) -> SnowflakeCursor:
-        with engine_errors(text, self._warehouse.account.secrets):
+    def _run(self, text: str, bound: Sequence[object] = (), where: str = "") -> SnowflakeCursor:
+        with engine_errors(where or short(text), self._warehouse.account.secrets):
             cursor = self._connection.cursor()
             cursor.execute(text, tuple(bound) or None)
             return cursor

@@ -84,12 +84,12 @@ THROTTLED_OR_DROPPED = (
 
 
 @contextmanager
-def engine_errors(sql: str, secrets: Sequence[str]) -> Iterator[None]:
+def engine_errors(where: str, secrets: Sequence[str]) -> Iterator[None]:
     """Raises the platform's error for the connector's, and drops that one: a cause is printed with what it caused."""
     try:
         yield
     except (engine.Error, OSError) as error:
-        raise typed(error, " ".join(sql.split())[:200], secrets) from None
+        raise typed(error, where, secrets) from None
 
 
 def typed(error: Exception, where: str, secrets: Sequence[str]) -> WarehouseError:

@@ -36,7 +36,7 @@ def translate(sql: str, params: Mapping[str, object], prefix: str) -> tuple[str,
     missing = [name for name in names if name not in params]
     if missing:
         raise WarehouseError(
-            f"no value is given for ${missing[0]}", where=_short(sql), next_step="bind every name of the statement"
+            f"no value is given for ${missing[0]}", where=short(sql), next_step="bind every name of the statement"
         )
     return text, [_bound(params[name]) for name in names]
 
@@ -47,7 +47,7 @@ def _translated(sql: str, prefix: str, lists: frozenset[tuple[str, str]]) -> tup
         tree = parse_one(sql, dialect="duckdb")
     except SqlglotError as error:
         said = str(error).splitlines()[0]
-        raise WarehouseError(said, where=_short(sql), next_step="correct the statement") from error
+        raise WarehouseError(said, where=short(sql), next_step="correct the statement") from error
     tree = tree.transform(_unnested, dict(lists)).transform(_in_place, prefix)
     parts = tree.sql(dialect="snowflake", comments=False).split(_MARK)
     return "?".join(parts[0::2]), parts[1::2]
@@ -91,8 +91,11 @@ def _element_type(values: list[object]) -> str:
 
 
 def _bound(value: object) -> object:
+    if isinstance(value, datetime):  # the connector asks which of Snowflake's timestamps it is to be
+        return ("TIMESTAMP_TZ" if value.tzinfo else "TIMESTAMP_NTZ", value)
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list) else value
 
 
-def _short(sql: str) -> str:
+def short(sql: str) -> str:
+    """A statement in one line, as errors show it."""
     return " ".join(sql.split())[:200]
