@@ -63,7 +63,7 @@ def write_world(folder: Path, device: str = "cpu", epochs: int = 1) -> Path:
         seed=1,
         threads=2,
         device=device,
-        gpus=int(device == "cuda"),
+        processes=1,
         deadline_seconds=3600,
         checkpoint_seconds=3600,
         reproducible_rounds=1,

@@ -16,7 +16,7 @@ from ml_platform.compute.pods import RESOURCES_TAG
 from ml_platform.compute.reasons import NodeTakenAway, reported_failure
 from ml_platform.settings import REPOSITORY, Settings
 from ml_platform.training.compute import worker_command
-from ml_platform.training.job import TrainingFailed, read_job
+from ml_platform.training.job import TrainingFailed
 from ml_platform.training.resources import Resources
 
 Tell = Callable[[Mapping[str, Any]], object]
@@ -43,7 +43,7 @@ class LocalCompute(dg.ConfigurableResource):
         reader = _KeptMessages(tell)
         client = dg.PipesSubprocessClient(cwd=str(REPOSITORY), message_reader=reader)
         try:
-            client.run(command=worker_command(job, read_job(job).gpus), context=context)
+            client.run(command=worker_command(job), context=context)
         except DagsterPipesExecutionError as error:
             raise reported_failure(reader.messages) or TrainingFailed(
                 f"the worker died without a word: {error}",

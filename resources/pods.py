@@ -59,13 +59,13 @@ def train_in_pod(context: dg.AssetExecutionContext, job: Path, resources: Resour
     settings = Settings.from_env()
     if settings.cluster is None:
         raise ConfigurationError("no cluster is configured", where="ML_PLATFORM_COMPUTE", next_step="set it")
-    client, stated = PodClient(resources, settings.cluster, tell), read_job(job)
+    client = PodClient(resources, settings.cluster, tell)
     try:
         done = client.run(
             context=context,
             namespace=settings.cluster.namespace,
-            command=pod_command(job, stated.gpus),
-            base_pod_meta=worker_metadata(settings.cluster, stated.model, context.run_id),
+            command=pod_command(job),
+            base_pod_meta=worker_metadata(settings.cluster, read_job(job).model, context.run_id),
             base_pod_spec=worker_pod(resources, settings.cluster, settings.lake),
         )
     except ApiException as error:

@@ -30,9 +30,9 @@ RETIRING_SECONDS = 60
 StepWork = Literal["waits", "computes", "trains"]
 
 
-def pod_command(job: Path, gpus: int) -> list[str]:
+def pod_command(job: Path) -> list[str]:
     """The worker's command line with the Python of its image instead of ours."""
-    return ["python", *worker_command(job, gpus)[1:]]
+    return ["python", *worker_command(job)[1:]]
 
 
 def worker_metadata(cluster: Cluster, model: str, run_id: str) -> dict[str, Any]:

@@ -11,29 +11,35 @@ from ml_platform.training.calibration import fit_calibration
 from ml_platform.training.data import RoleCount, Rows, count_roles, read_role
 from ml_platform.training.files import base_report, json_bytes, parquet_bytes
 from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training.ranks import Ranks
 from ml_platform.training.reporting import Reporter
 from ml_platform.training.spec import Role
 from ml_platform.training.trainers import Fitted, Rehearsal, classifier_module
 
 
-def train(job: TrainingJob, reporter: Reporter) -> dict[str, bytes]:
-    """Every file of the trained bundle. Raises TrainingFailed."""
+def train(job: TrainingJob, reporter: Reporter) -> dict[str, bytes] | None:
+    """Every file of the trained bundle; None in a process that does not write it. Raises TrainingFailed."""
     counts = count_roles(Path(job.data_path))
     reporter.log(f"{job.model}: " + " · ".join(f"{role} {count.rows:,} rows" for role, count in counts.items()))
     rows = _learning_rows(job)
     fitted = classifier_module(job.trainer.kind).fit(job, rows, reporter)
+    if fitted is None:
+        return None
+    if job.processes > 1:  # what was learnt by all of them is sketched by the first
+        rows = {"train": read_role(Path(job.data_path), "train", job.features)}
     return _files(job, counts, rows["train"].features, fitted)
 
 
-def rehearse(job: TrainingJob, reporter: Reporter) -> Rehearsal:
-    """Trains only the first rounds. Raises TrainingFailed."""
+def rehearse(job: TrainingJob, reporter: Reporter) -> Rehearsal | None:
+    """Trains only the first rounds; None in a process that does not write the outcome. Raises TrainingFailed."""
     count_roles(Path(job.data_path))
     return classifier_module(job.trainer.kind).rehearse(job, _learning_rows(job), reporter)
 
 
 def _learning_rows(job: TrainingJob) -> Mapping[Role, Rows]:
+    """This process's share of what is learnt from."""
     roles: tuple[Role, Role] = ("train", "stop")
-    return {role: read_role(Path(job.data_path), role, job.features) for role in roles}
+    return {role: read_role(Path(job.data_path), role, job.features, Ranks.from_env()) for role in roles}
 
 
 def _files(job: TrainingJob, counts: Mapping[Role, RoleCount], learnt: np.ndarray, fitted: Fitted) -> dict[str, bytes]:

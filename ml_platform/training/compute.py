@@ -11,29 +11,32 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ml_platform.training.job import TrainingFailed
+from ml_platform.training.job import TrainingFailed, TrainingJob, read_job
 
 Say = Callable[[str], object]
 
 
-def worker_command(job_path: Path, gpus: int = 0) -> list[str]:
-    """The command that runs a job file, in this very Python; with several GPUs, as a process each (torchrun)."""
-    return [sys.executable, *_ranks(gpus), "-m", "ml_platform.training.worker", str(job_path)]
+def worker_command(job_path: Path) -> list[str]:
+    """The command that runs a job file, in this very Python. A job of several processes is started by its trainer's
+    launcher, torchrun or the one of XGBoost's workers. Raises JobUnreadable."""
+    return [sys.executable, *_launcher(read_job(job_path)), "-m", "ml_platform.training.worker", str(job_path)]
 
 
-def _ranks(processes: int) -> list[str]:
-    if processes < 2:
+def _launcher(job: TrainingJob) -> list[str]:
+    if job.processes == 1:
         return []
-    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    if job.trainer.kind == "torch":
+        return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}"]
+    return ["-m", "ml_platform.training.launcher", str(job.processes)]
 
 
-def run_worker(job_path: Path, say: Say = print, gpus: int = 0) -> None:
+def run_worker(job_path: Path, say: Say = print) -> None:
     """Runs a job file to its end in a new process; each line of its progress goes to `say`.
 
     Raises TrainingFailed with what the worker wrote to standard error, or with the signal that killed it.
     """
     with tempfile.TemporaryFile("w+") as complaints:
-        worker = subprocess.Popen(worker_command(job_path, gpus), stdout=subprocess.PIPE, stderr=complaints, text=True)
+        worker = subprocess.Popen(worker_command(job_path), stdout=subprocess.PIPE, stderr=complaints, text=True)
         try:
             assert worker.stdout is not None
             for line in worker.stdout:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ml_platform.ranking.baskets import BASKETS, BadBaskets, Catalogue, Queries, read_catalogues, read_queries
 from ml_platform.training.job import TrainingFailed, TrainingJob, column_of, file_sha256
+from ml_platform.training.ranks import ALONE, Ranks
 from ml_platform.training.spec import Role
 
 if TYPE_CHECKING:
@@ -123,10 +124,21 @@ def count_roles(path: Path) -> Mapping[Role, RoleCount]:
     return counts
 
 
-def read_role(path: Path, role: Role, references: Sequence[str]) -> Rows:
-    """The rows of one role; features in the order of the references. Raises TrainingFailed (see feature_matrix)."""
+def read_role(path: Path, role: Role, references: Sequence[str], ranks: Ranks = ALONE) -> Rows:
+    """The rows of one role, or one process's share of them; features in the order of the references.
+
+    Raises TrainingFailed (see feature_matrix), also where there are fewer rows than processes.
+    """
     columns = [column_of(reference) for reference in references]
     table = _read(path, [*columns, "label"], role)
+    if ranks.count > 1:
+        if table.num_rows < ranks.count:
+            raise TrainingFailed(
+                f"the {table.num_rows} rows of the role {role!r} are not enough for {ranks.count} processes",
+                where=path,
+                next_step="widen the model's TemporalSplit, or train it with fewer (resources)",
+            )
+        table = table.take(ranks.share_of(table.num_rows))
     return Rows(feature_matrix(table, columns), _labels(table, path).astype(np.float32))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ml_platform.errors import PlatformError
 from ml_platform.training.spec import ModelSpec, Reproducible, Trainer
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CHECKPOINT_SECONDS = 60
 _PLACES_AND_LIMITS = ("data_path", "catalogue_path", "output", "deadline_seconds", "checkpoint_seconds")
 
@@ -45,7 +45,7 @@ class TrainingJob:
 
     `data_digest` identifies the training set, `data_sha256` is of the file's bytes and is checked by the worker.
     `output` is the bundle's folder; of a rehearsal, the JSON file to write. A model that ranks products also reads a
-    catalogue. `device` is `cpu` or `cuda`, the latter with one process a GPU.
+    catalogue. `device` is `cpu` or `cuda`. `processes` share the training, one a GPU on `cuda`, with `threads` each.
     """
 
     model: str
@@ -61,7 +61,7 @@ class TrainingJob:
     seed: int
     threads: int
     device: str
-    gpus: int
+    processes: int
     deadline_seconds: int
     checkpoint_seconds: int
     reproducible_rounds: int
@@ -90,9 +90,9 @@ class TrainingJob:
             features=spec.features,
             trainer=spec.trainer,
             seed=spec.seed,
-            threads=spec.resources.cpu,
+            threads=max(1, spec.resources.cpu // spec.resources.processes),
             device="cuda" if spec.resources.gpus else "cpu",
-            gpus=spec.resources.gpus,
+            processes=spec.resources.processes,
             deadline_seconds=spec.resources.deadline_seconds,
             checkpoint_seconds=CHECKPOINT_SECONDS,
             reproducible_rounds=next(gate.rounds for gate in spec.gates if isinstance(gate, Reproducible)),
@@ -122,6 +122,7 @@ class TrainingJob:
             "features": len(self.features),
             "seed": self.seed,
             "threads": self.threads,
+            "processes": self.processes,
             "device": self.device,
             "spec_digest": self.spec_digest,
         }

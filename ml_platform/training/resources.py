@@ -32,6 +32,8 @@ class Resources:
     feature discovery labels nodes (`NVIDIA-H100-80GB-HBM3`); `image` instead of the profile's. It has
     `scheduling_deadline_seconds` to find a node and start, `deadline_seconds` to train, and is started again at most
     `max_preemption_retries` times when the cluster takes its node away.
+
+    A training is one process a GPU; on processors it is `workers` processes, which share its rows and `cpu` alike.
     """
 
     cpu: int = 2
@@ -39,6 +41,7 @@ class Resources:
     memory_gib: float = 4
     shared_memory_gib: float = 0
     gpus: int = 0
+    workers: int = 1
     gpu_kind: str = ""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
@@ -48,7 +51,7 @@ class Resources:
     max_preemption_retries: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("cpu", "deadline_seconds", "memory_gib", "scheduling_deadline_seconds"):
+        for name in ("cpu", "workers", "deadline_seconds", "memory_gib", "scheduling_deadline_seconds"):
             if getattr(self, name) <= 0:
                 raise self._wrong(name, f"{getattr(self, name)} is not positive")
         for name in ("shared_memory_gib", "gpus", "max_preemption_retries"):
@@ -58,6 +61,15 @@ class Resources:
             raise self._wrong("shared_memory_gib", "shared memory counts as memory, and is more than all of it")
         if self.gpu_kind and not self.gpus:
             raise self._wrong("gpu_kind", f"{self.gpu_kind!r} is asked for, but no GPU")
+        if self.workers > 1 and self.gpus:
+            raise self._wrong("workers", "with GPUs there is one process a GPU, and no other number of them")
+        if self.workers > self.cpu:
+            raise self._wrong("workers", f"{self.workers} of them share {self.cpu} processors")
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the training."""
+        return self.gpus or self.workers
 
     def _wrong(self, field_name: str, what: str) -> ConfigurationError:
         return ConfigurationError(what, where=f"Resources.{field_name}", next_step="correct the declaration")

@@ -4,8 +4,8 @@ It runs where Dagster is not installed: the standard library, numpy, pyarrow, th
 are all it needs. Invariants: what can fail cheaply fails before training; a job whose intact bundle is already there
 is not trained again; the bundle becomes visible whole, by one rename at the very end, or not at all; the scores in it
 are those of the model as read back from its own bytes, so what is evaluated is what will be served. Of the processes
-that torchrun starts for one job, the first speaks and writes. Exit status: 0 done, 1 a known cause (on standard error,
-and to Dagster through Pipes), 143 told to stop by SIGTERM, anything else a fault of its own.
+that a launcher starts for one job, the first speaks and writes. Exit status: 0 done, 1 a known cause (on standard
+error, and to Dagster through Pipes), 143 told to stop by SIGTERM, anything else a fault of its own.
 """
 
 import os
@@ -20,6 +20,7 @@ from ml_platform.registry import bundles
 from ml_platform.training import classifiers, rankers
 from ml_platform.training.data import verify_data
 from ml_platform.training.job import OutOfMemory, TrainingFailed, TrainingInterrupted, TrainingJob, read_job
+from ml_platform.training.ranks import Ranks
 from ml_platform.training.rehearsal import write_rehearsal
 from ml_platform.training.reporting import Reporter, open_reporter
 from ml_platform.training.trainers import family_of
@@ -32,7 +33,7 @@ _FAMILIES = {"classifier": classifiers, "ranker": rankers}
 def main(job_path: str) -> int:
     """Runs the job file. Returns the exit status."""
     try:
-        with open_reporter(speaks=_is_first()) as reporter:
+        with open_reporter(speaks=Ranks.from_env().is_first) as reporter:
             job = read_job(Path(job_path))
             if job.rehearsal_rounds is None:
                 train(job, reporter)
@@ -92,7 +93,7 @@ def _already_there(job: TrainingJob, reporter: Reporter) -> bundles.Bundle | Non
     except bundles.BundleMissing:
         return None
     except bundles.BundleCorrupt as error:
-        if _is_first():
+        if Ranks.from_env().is_first:
             spoilt = bundles.set_aside(output)
             reporter.log(f"{error.what}; kept for a look at {spoilt}, training again")
         return None
@@ -103,11 +104,6 @@ def _already_there(job: TrainingJob, reporter: Reporter) -> bundles.Bundle | Non
             next_step="give every job an output folder of its own, named by the job's digest",
         )
     return there
-
-
-def _is_first() -> bool:
-    """Whether this process writes and speaks: all do but those that torchrun started beside the first."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _send_result(reporter: Reporter, bundle: bundles.Bundle, trained: bool, started: float) -> None:
@@ -145,4 +141,9 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if len(sys.argv) != 2:
         sys.exit("usage: python -m ml_platform.training.worker JOB.json")
-    sys.exit(main(sys.argv[1]))
+    status = main(sys.argv[1])
+    if status and Ranks.from_env().count > 1:
+        # XGBoost's collective, left without a goodbye, crashes on the way out, and hides the status.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -18,7 +18,7 @@ from ml_platform.compute.reasons import (
 )
 from ml_platform.errors import ConfigurationError
 from ml_platform.settings import Cluster, Settings
-from ml_platform.training.job import TrainingFailed
+from ml_platform.training.job import TrainingFailed, read_job, write_job
 from ml_platform.training.resources import Resources, Toleration
 from ml_platform_tests.kubernetes.cluster import VERSION, killed
 from ml_platform_tests.kubernetes.conftest import PLACE
@@ -88,9 +88,18 @@ def test_the_pod_goes_when_the_pod_that_made_it_goes() -> None:
     assert "ownerReferences" not in pod_of(Resources())["metadata"]
 
 
-def test_several_gpus_are_a_process_each() -> None:
-    assert pod_command(Path("/j.json"), 1) == ["python", "-m", "ml_platform.training.worker", "/j.json"]
-    assert "--nproc-per-node=4" in pod_command(Path("/j.json"), 4)
+def test_a_training_s_processes_are_started_by_its_trainer_s_launcher(job_file: Path) -> None:
+    job = read_job(job_file)
+    worker = ["-m", "ml_platform.training.worker", str(job_file)]
+    assert pod_command(job_file) == ["python", *worker]
+    write_job(replace(job, processes=4), job_file)
+    assert pod_command(job_file) == ["python", "-m", "ml_platform.training.launcher", "4", *worker]
+    write_job(replace(job, processes=4, trainer=replace(job.trainer, kind="torch")), job_file)
+    assert pod_command(job_file)[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", *worker]
+
+
+def test_a_training_is_a_process_a_gpu_or_as_many_workers_as_are_declared() -> None:
+    assert [each.processes for each in (Resources(), Resources(gpus=1), Resources(workers=2), LARGE)] == [1, 1, 2, 2]
 
 
 def test_a_step_that_only_waits_is_small_and_only_one_that_trains_has_the_gpus() -> None:
@@ -119,6 +128,9 @@ def test_resources_come_back_from_the_step_s_tag_as_they_were() -> None:
         ({"memory_gib": -1}, "Resources.memory_gib"),
         ({"gpus": -1}, "Resources.gpus"),
         ({"gpu_kind": "H100"}, "no GPU"),
+        ({"workers": 0}, "Resources.workers"),
+        ({"workers": 2, "gpus": 2}, "one process a GPU"),
+        ({"cpu": 2, "workers": 3}, "3 of them share 2 processors"),
         ({"memory_gib": 2, "shared_memory_gib": 3}, "more than all of it"),
         ({"scheduling_deadline_seconds": 0}, "Resources.scheduling_deadline_seconds"),
     ],

@@ -49,7 +49,7 @@ class World:
             "seed": 7,
             "threads": 1,
             "device": "cpu",
-            "gpus": 0,
+            "processes": 1,
             "deadline_seconds": 600,
             "checkpoint_seconds": 60,
             "reproducible_rounds": 2,

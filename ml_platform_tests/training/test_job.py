@@ -29,7 +29,9 @@ def test_the_digest_leaves_out_places_and_limits(job: TrainingJob) -> None:
     assert moved.digest() == job.digest()
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"threads": 1}, {"data_digest": "x"}, {"spec_digest": "y"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"threads": 1}, {"processes": 2}, {"data_digest": "x"}, {"spec_digest": "y"}]
+)
 def test_the_digest_changes_with_what_decides_the_artifact(job: TrainingJob, change: dict) -> None:
     assert replace(job, **change).digest() != job.digest()
 
@@ -42,7 +44,7 @@ def test_a_rehearsal_is_named_by_the_training_that_it_rehearses(job: TrainingJob
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format_version": FORMAT_VERSION + 1}, "format version 3"),
+        ({"format_version": FORMAT_VERSION + 1}, "format version 4"),
         ({"format_version": None}, "format version None"),
         ({"surprise": 1}, "unknown fields: surprise"),
         ({"trainer": {"kind": "xgboost"}}, "early_stopping_rounds, params, rounds"),

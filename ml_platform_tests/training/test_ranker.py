@@ -136,9 +136,9 @@ def test_two_processes_learn_what_one_does(world: World, tmp_path: Path) -> None
     """Within float32's rounding of another order of summation; without dropout, whose masks are each process's own."""
     one = world.job(tmp_path / "one", trainer=Trainer("torch", 1, 1, {**SMALL, "dropout": 0.0}))
     alone = train(one, PlainReporter())
-    two = write_job(replace(one, output=str(tmp_path / "two")), tmp_path / "two.json")
+    two = replace(one, output=str(tmp_path / "two"), processes=2)
     said: list[str] = []
-    run_worker(two, said.append, gpus=2)
+    run_worker(write_job(two, tmp_path / "two.json"), said.append)
     together = open_bundle(tmp_path / "two")
     assert alone is not None and sum("epoch 1 of at most 1" in line for line in said) == 1, "the first alone speaks"
     for name, curve in alone.curves().items():
@@ -216,7 +216,7 @@ def test_a_gpu_that_is_not_there_is_told(world: World, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    fail(world.job(tmp_path / "b", device="cuda", gpus=1), "asks for a GPU", DeviceMissing)
+    fail(world.job(tmp_path / "b", device="cuda"), "asks for a GPU", DeviceMissing)
 
 
 @pytest.mark.parametrize("role", ["train", "stop", "evaluate"])

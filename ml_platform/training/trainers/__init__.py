@@ -1,9 +1,10 @@
 """Trainers: one module a library, chosen by the spec's `trainer.kind`, in two families with the same functions each.
 
-`fit(job, …, reporter)` and `rehearse(job, …, reporter) -> Rehearsal` learn from the roles train and stop alone. A
-classifier learns from rows and `predict(model, features)` gives raw scores of its bytes; a ranker learns from queries
-and catalogues, and `rank(model, vocabulary, queries, catalogue, k)` gives lists. The same job gives the same bytes. The
-libraries are imported only once a trainer of theirs is asked for.
+`fit(job, …, reporter)` and `rehearse(job, …, reporter)` learn from the roles train and stop alone, and give None where
+another process of the same training has the result. A classifier learns from rows and `predict(model, features)` gives
+raw scores of its bytes; a ranker learns from queries and catalogues, and `rank(model, vocabulary, queries, catalogue,
+k)` gives lists. The same job gives the same bytes. The libraries are imported only once a trainer of theirs is asked
+for.
 """
 
 import importlib
@@ -26,7 +27,7 @@ _FAMILIES: Mapping[str, Family] = {"xgboost": "classifier", "torch": "ranker"}
 @dataclass(frozen=True)
 class Rehearsal:
     """SHA-256 of the float32 margins that the first `rounds` rounds (of `torch`: steps) give the rows of the role stop
-    (of `torch`: its first batch)."""
+    (of `torch`: its first batch; of several processes of `xgboost`: the first one's share)."""
 
     rounds: int
     margins_sha256: str
@@ -53,18 +54,17 @@ class FittedRanker(Fitted):
 
 
 class ClassifierModule(Protocol):
-    """What a module offers that trains classifiers of rows."""
+    """What a module offers that trains classifiers of rows, of which each process has its share."""
 
-    def fit(self, job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitted: ...
+    def fit(self, job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitted | None: ...
 
-    def rehearse(self, job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Rehearsal: ...
+    def rehearse(self, job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Rehearsal | None: ...
 
     def predict(self, model: bytes, features: np.ndarray) -> np.ndarray: ...
 
 
 class RankerModule(Protocol):
-    """What a module offers that trains rankers of products. `fit` and `rehearse` give None where another process of the
-    same training has the result."""
+    """What a module offers that trains rankers of products."""
 
     def fit(
         self, job: TrainingJob, queries: Mapping[Role, Queries], catalogues: Mapping[int, Catalogue], reporter: Reporter

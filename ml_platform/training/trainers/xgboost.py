@@ -1,17 +1,20 @@
 """Gradient-boosted trees by XGBoost's native API: histograms, log loss, early stopping on the role stop.
 
 Invariants: seed, threads, device, objective and tree method come from the job and cannot be overridden by parameters,
-so the same job gives the same bytes; the saved model holds exactly the best round's trees; a training that cannot be
-right (a loss that is not finite or explodes, a parameter that XGBoost does not know, no GPU where one was asked for, a
-passed deadline) raises TrainingFailed. A killed training starts from its first round again: to continue one that
-subsamples would give another model.
+so the same job gives the same bytes; several processes share the rows and add up their histograms and losses, so that
+all grow the same trees and decide alike, and the first one keeps them; the saved model holds exactly the best round's
+trees; a training that cannot be right (a loss that is not finite or explodes, a parameter that XGBoost does not know,
+no GPU where one was asked for, a passed deadline) raises TrainingFailed. A killed training starts from its first round
+again: to continue one that subsamples would give another model.
 """
 
 import hashlib
+import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ import numpy as np
 from ml_platform.killpoints import kill_point
 from ml_platform.training.data import Rows
 from ml_platform.training.job import DeviceMissing, TrainingFailed, TrainingJob
+from ml_platform.training.ranks import Ranks
 from ml_platform.training.reporting import Reporter
 from ml_platform.training.spec import Role
 from ml_platform.training.trainers import Fitted, Rehearsal
@@ -26,6 +30,9 @@ from ml_platform.training.trainers import Fitted, Rehearsal
 EXPLODED = 4.0
 """A stop loss this many times the loss of always saying the training rate means that training diverges."""
 REPORTS_PER_TRAINING = 20
+TRACKER = "ML_PLATFORM_XGBOOST_TRACKER"
+"""Environment variable of a training's processes: where the tracker is that brings them together, as `host:port`."""
+LOST_SECONDS = 30.0
 _DECIDED_BY_THE_JOB = {"objective", "eval_metric", "tree_method", "booster", "device", "seed", "nthread", "verbosity"}
 _SYNONYMS = {"random_state": "seed", "n_jobs": "nthread"}
 
@@ -43,10 +50,14 @@ def import_xgboost() -> Any:
     return xgboost
 
 
-def fit(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitted:
-    """Trains until the stop loss has not improved for `early_stopping_rounds`, and keeps the best round's trees."""
-    xgboost = import_xgboost()
-    booster, curves, stop = _boost(job, rows, reporter, job.trainer.rounds, early_stopping=True)
+def fit(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitted | None:
+    """Trains until the stop loss has not improved for `early_stopping_rounds`, and keeps the best round's trees. None
+    in all processes but the first."""
+    xgboost, ranks = import_xgboost(), Ranks.from_env()
+    with _joined(job, ranks):
+        booster, curves, stop = _boost(job, rows, reporter, job.trainer.rounds, early_stopping=True)
+    if not ranks.is_first:
+        return None
     rehearsal = _rehearsal(booster, stop, min(job.reproducible_rounds, booster.num_boosted_rounds()))
     rounds = int(booster.best_iteration) + 1
     kept = booster[:rounds]
@@ -61,12 +72,14 @@ def fit(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Fitt
     )
 
 
-def rehearse(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Rehearsal:
-    """Trains only the first `rehearsal_rounds` rounds."""
+def rehearse(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter) -> Rehearsal | None:
+    """Trains only the first `rehearsal_rounds` rounds. None in all processes but the first."""
     if not job.rehearsal_rounds:
         raise TrainingFailed("a rehearsal needs a number of rounds", where=job.model)
-    booster, _, stop = _boost(job, rows, reporter, job.rehearsal_rounds, early_stopping=False)
-    return _rehearsal(booster, stop, job.rehearsal_rounds)
+    ranks = Ranks.from_env()
+    with _joined(job, ranks):
+        booster, _, stop = _boost(job, rows, reporter, job.rehearsal_rounds, early_stopping=False)
+    return _rehearsal(booster, stop, job.rehearsal_rounds) if ranks.is_first else None
 
 
 def predict(model: bytes, features: np.ndarray) -> np.ndarray:
@@ -79,6 +92,25 @@ def load_model(model: bytes) -> Any:
     booster = import_xgboost().Booster()
     booster.load_model(bytearray(model))
     return booster
+
+
+@contextmanager
+def _joined(job: TrainingJob, ranks: Ranks) -> Iterator[None]:
+    """The collective, where there is more than one process."""
+    if ranks.count == 1:
+        yield
+        return
+    xgboost = import_xgboost()
+    host, _, port = os.environ[TRACKER].partition(":")
+    collective = xgboost.collective.CommunicatorContext(
+        dmlc_tracker_uri=host, dmlc_tracker_port=int(port), dmlc_task_id=str(ranks.number),
+        dmlc_timeout=job.deadline_seconds,
+    )  # fmt: skip
+    with redirect_stdout(None):  # it would print who has joined
+        collective.__enter__()
+    yield
+    # Not after an error: to say goodbye to those that may be gone would wait for them.
+    collective.__exit__()
 
 
 def _boost(
@@ -109,6 +141,9 @@ def _boost(
                 evals_result=history, verbose_eval=False, callbacks=callbacks,
             )  # fmt: skip
         except xgboost.core.XGBoostError as error:
+            if "/collective/" in str(error):
+                # The launcher knows which process was lost and why: it tells, and ends this one before it can guess.
+                time.sleep(LOST_SECONDS)
             raise TrainingFailed(
                 f"XGBoost refuses the training: {str(error).splitlines()[0]}",
                 where=job.model,
@@ -130,10 +165,15 @@ def _parameters(job: TrainingJob) -> dict[str, Any]:
         "objective": "binary:logistic",
         "eval_metric": "logloss",
         "tree_method": "hist",
-        "device": job.device,
+        "device": _device(job),
         "seed": job.seed,
         "nthread": job.threads,
     }
+
+
+def _device(job: TrainingJob) -> str:
+    """The job's device; of several processes each has a GPU of its own."""
+    return f"cuda:{os.environ['LOCAL_RANK']}" if job.device == "cuda" and job.processes > 1 else job.device
 
 
 def _rehearsal(booster: Any, stop: Any, rounds: int) -> Rehearsal:
@@ -141,13 +181,19 @@ def _rehearsal(booster: Any, stop: Any, rounds: int) -> Rehearsal:
     return Rehearsal(rounds, hashlib.sha256(margins.tobytes()).hexdigest())
 
 
+def _mean_over_all(labels: np.ndarray) -> float:
+    """The mean over all processes' rows, so that each of them judges a loss alike."""
+    collective = import_xgboost().collective
+    total, rows = collective.allreduce(np.array([labels.sum(dtype=np.float64), len(labels)]), collective.Op.SUM)
+    return float(total / rows)
+
+
 def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, rounds: int) -> Any:
     """The callback that reports progress and stops what cannot become a model."""
     xgboost = import_xgboost()
-    rate = float(rows["train"].labels.mean())
-    stop_rate = float(rows["stop"].labels.mean())
+    rate, stop_rate = (_mean_over_all(rows[role].labels) for role in ("train", "stop"))
     constant_loss = -(stop_rate * np.log(rate) + (1 - stop_rate) * np.log(1 - rate))
-    every = max(1, rounds // REPORTS_PER_TRAINING)
+    every, first = max(1, rounds // REPORTS_PER_TRAINING), Ranks.from_env().is_first
 
     class Watch(xgboost.callback.TrainingCallback):
         warnings: list[warnings.WarningMessage]
@@ -164,7 +210,7 @@ def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, roun
                 self._refuse_another_device()
             self._refuse_bad_loss(done, losses[-1], evals_log["train"]["logloss"][-1])
             seconds = time.monotonic() - self.started
-            if seconds > job.deadline_seconds:
+            if seconds > job.deadline_seconds and first:
                 raise TrainingFailed(
                     f"training passed its deadline of {job.deadline_seconds} s at round {done} of {rounds}",
                     where=job.model,
