@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
+from assets.columns import columns_of, lineage_now
 from assets.common import model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from ml_platform.clock import Clock
@@ -74,6 +75,7 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(reigning.bundle_digest),
             metadata={
+                **columns_of(context.asset_key, lineage_now()),
                 "version": reigning.version,
                 "decision": said,
                 "cutoff": reigning.cutoff.isoformat(),

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.automation import when_inputs_are_new
+from assets.columns import columns_of, lineage_now
 from assets.common import feature_key, model_key, predictions_key, shown
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
@@ -39,6 +40,7 @@ def build_embeddings(spec: ModelSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={
+                **columns_of(context.asset_key, lineage_now()),
                 "dagster/row_count": published.rows,
                 "model_version": version.version,
                 "dimensions": len(frame["vector"][0]),

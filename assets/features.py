@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.automation import when_inputs_are_new
+from assets.columns import columns_of, lineage_now
 from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.freshness import BY_WEEK
@@ -65,6 +66,8 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
             raise dg.Failure(f"{table.name}: kept aside and not published: {', '.join(kept_aside)}; see the checks")
         yield dg.MaterializeResult(
             metadata={
+                **columns_of(key, lineage_now()),
+                "dagster/column_schema": column_schema(table),
                 "dagster/row_count": sum(week.rows for week in weeks),
                 "partitions": len(weeks),
                 **cost,
@@ -90,7 +93,7 @@ def column_schema(table: FeatureTable) -> dg.TableSchema:
                 type=column.dtype,
                 description=f"{column.description} [{column.unit}]",
                 constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.bounds)),
-                tags={"pii": column.pii},
+                tags={"pii": column.pii, "unit": column.unit},
             )
             for column in table.columns
         ]

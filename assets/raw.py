@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.columns import columns_of, lineage_now
 from assets.freshness import BY_DAY
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
@@ -46,6 +47,7 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         loaded = [outcome for outcome in outcomes if outcome.loaded]
         return dg.MaterializeResult(
             metadata={
+                **columns_of(context.asset_key, lineage_now(with_sql=False)),
                 "dagster/row_count": rows,
                 **cost,
                 "rows_loaded": sum(outcome.rows for outcome in loaded),

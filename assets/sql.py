@@ -13,10 +13,10 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets.automation import when_inputs_are_new
+from assets.columns import columns_of, lineage_now
 from assets.freshness import BY_DAY, BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
-from ml_platform.lineage import Relation, column_lineage
 from ml_platform.warehouse.base import Session, quote
 from resources import WarehouseResource
 from resources.dbt import PROJECT, Dbt, manifest_path
@@ -111,49 +111,20 @@ def _build(
     keys = {event.output_name: context.asset_key_for_output(event.output_name) for event in outputs}
     with place.session("count rows of dbt models") as session:
         rows = {key: _rows(session, ".".join(key.path)) for key in keys.values()}
-        columns = _columns(session)
-    lineage = _lineage(built.manifest, columns) if outputs else {}
+    graph = lineage_now(built=built.manifest) if outputs else None
     for event in events:
         if not isinstance(event, dg.Output):
             yield event
             continue
         key = keys[event.output_name]
-        yield event.with_metadata({**event.metadata, "dagster/row_count": rows[key], **lineage.get(key, {})})
+        columns = columns_of(key, graph) if graph else {}
+        yield event.with_metadata({**event.metadata, "dagster/row_count": rows[key], **columns})
     if built.failure:
         raise dg.Failure(f"dbt failed: {built.failure}")
 
 
 def _rows(session: Session, relation: str) -> int:
     return session.read(f"select count(*) as n from {quote(relation)}")["n"][0]
-
-
-def _columns(session: Session) -> dict[Relation, dict[str, str]]:
-    """The columns that every relation of the warehouse has, by (schema, table)."""
-    found: dict[Relation, dict[str, str]] = {}
-    answer = session.read("select table_schema, table_name, column_name, data_type from information_schema.columns")
-    for schema, table, column, sql_type in answer.iter_rows():
-        found.setdefault((schema, table), {})[column] = sql_type
-    return found
-
-
-def _lineage(
-    manifest: Mapping[str, Any], columns: Mapping[Relation, Mapping[str, str]]
-) -> dict[dg.AssetKey, dict[str, dg.TableColumnLineage]]:
-    """Column lineage of every model that this invocation compiled, as Dagster's own metadata."""
-    found: dict[dg.AssetKey, dict[str, dg.TableColumnLineage]] = {}
-    for node in manifest["nodes"].values():
-        if node["resource_type"] != "model" or not node.get("compiled_code"):
-            continue
-        sources = column_lineage(node["compiled_code"], columns, manifest["metadata"]["adapter_type"])
-        deps = {
-            column: [
-                dg.TableColumnDep(asset_key=dg.AssetKey(list(relation)), column_name=name) for relation, name in of
-            ]
-            for column, of in sources.items()
-        }
-        key = TRANSLATOR.get_asset_key(node)
-        found[key] = {"dagster/column_lineage": dg.TableColumnLineage(deps_by_column=deps)}
-    return found
 
 
 SQL_ASSETS = [sql_marts, sql_features]

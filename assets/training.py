@@ -1,12 +1,13 @@
 """From features to a trained candidate: the training set of a cutoff, and the worker that learns from it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.columns import PII_CHECK, columns_of, lineage_now, pii_result
 from assets.common import feature_key, model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
@@ -24,20 +25,31 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     """`models/<name>/training_set`: mature labels joined point-in-time to features, as known before the cutoff."""
     features = [dg.AssetDep(feature_key(table), partition_mapping=HISTORY) for table in spec.reads]
     marts = [dg.AssetDep(["marts", mart], partition_mapping=WEEK_BEFORE) for mart in spec.label.reads]
+    key = model_key(spec, "training_set")
 
     @dg.asset(
-        key=model_key(spec, "training_set"),
+        key=key,
         description=f"Rows {spec.name} learns from and is judged on, as known before the cutoff. {spec.description}",
         deps=[*features, *marts],
         partitions_def=AS_OF_MONDAYS,
         pool="warehouse",
+        check_specs=[
+            dg.AssetCheckSpec(
+                PII_CHECK, asset=key, blocking=True, description="what the inputs are made of, as the spec allows"
+            )
+        ],
         **shown(spec, "training_set", {"polars", "parquet"}),
     )
     def training_set(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, lake: LakeResource
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         from ml_platform.training.sets import build_training_set, summary_rows
 
+        graph = lineage_now()
+        verdict = pii_result(key, spec, graph)
+        yield verdict
+        if not verdict.passed:
+            raise dg.Failure(f"{spec.name} may not learn from this: {verdict.description}")
         cutoff, sets = parse_monday(context.partition_key), lake.table("training_sets", spec.name)
         mondays = list(spec.split.roles(cutoff, spec.label))
         with warehouse.open(context).session(f"labels of {spec.name}") as session:
@@ -45,9 +57,10 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             cost = session.cost()
         catalogues = lake.table("catalogues", spec.name)
         built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets, catalogues)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             data_version=dg.DataVersion(built.digest),
             metadata={
+                **columns_of(key, graph),
                 "dagster/row_count": built.published.rows,
                 **cost,
                 "digest": built.digest,
@@ -114,6 +127,7 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(bundle.digest),
             metadata={
+                **columns_of(context.asset_key, lineage_now()),
                 "version": version.version,
                 "digest": bundle.digest,
                 "bundle": dg.MetadataValue.path(str(bundle.path)),

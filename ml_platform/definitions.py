@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.columns import with_declarations
 from assets.features import FEATURE_ASSETS
 from assets.freshness import with_default_freshness
 from assets.lifecycle import LIFECYCLE_ASSETS
@@ -15,7 +16,9 @@ from sensors import SENSORS
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(
-        with_default_freshness([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS])
+        with_declarations(
+            with_default_freshness([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS])
+        )
     ),
     sensors=SENSORS,
     resources=build_resources(),

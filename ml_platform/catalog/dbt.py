@@ -28,18 +28,19 @@ FORMAT_VERSION = 1
 """Of a cached file; raise it when what is followed, or how, changes."""
 KINDS: Mapping[str, Kind] = {"raw": "raw", "staging": "staging", "marts": "marts", "feature_models": "feature_models"}
 TABLES = ("model", "snapshot", "seed")
-Compiled = Mapping[str, str]
-"""dbt's unique id -> the SQL."""
+Manifest = Mapping[str, Any]
+"""dbt's manifest.json. One of a build or a compilation holds SQL, of what was selected; one of a mere parse none."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A parsed dbt project. `compiled`: gives the SQL of every model, asked for only when something is not cached;
-    `dialect` is that of this SQL; `folder`: the project's, in the repository."""
+    """A parsed dbt project. `built`: the manifest of a build that has just compiled some of the models; `compiled`:
+    compiles them all, and is asked only for what is neither cached nor built. `folder`: the project's, in the
+    repository."""
 
-    manifest: Mapping[str, Any]
-    compiled: Callable[[], Compiled]
-    dialect: str = "duckdb"
+    manifest: Manifest
+    compiled: Callable[[], Manifest]
+    built: Manifest | None = None
     cache: Path | None = None
     folder: str = "dbt_project"
 
@@ -57,9 +58,9 @@ class Project:
         return hashlib.sha256("".join(sorted(texts)).encode()).hexdigest()
 
 
-def compile_project(folder: Path) -> Compiled:
-    """What every model of the project compiles to, for DuckDB and the days that the project itself states: in a process
-    of its own, without a warehouse. Raises ConfigurationError."""
+def compile_project(folder: Path) -> Manifest:
+    """The manifest with what every model compiles to, for DuckDB and the days that the project itself states: in a
+    process of its own, without a warehouse. Raises ConfigurationError."""
     dbt = Path(sys.executable).with_name("dbt")
     stated = {"DBT_TARGET": "local", "DBT_DUCKDB_PATH": ":memory:", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     with tempfile.TemporaryDirectory(prefix="compiled-") as target:
@@ -77,12 +78,7 @@ def compile_project(folder: Path) -> Compiled:
                 where=folder,
                 next_step="mend the file that dbt names, then run again",
             )
-        return compiled_in(json.loads((Path(target) / "manifest.json").read_text()))
-
-
-def compiled_in(manifest: Mapping[str, Any]) -> Compiled:
-    """The SQL that a manifest holds: of a build or a compilation, not of a mere parse."""
-    return {key: node["compiled_code"] for key, node in manifest["nodes"].items() if node.get("compiled_code")}
+        return json.loads((Path(target) / "manifest.json").read_text())
 
 
 def node_id(resource: Mapping[str, Any]) -> str:
@@ -95,22 +91,35 @@ def project_lineage(project: Project) -> tuple[dict[str, Node], list[Edge]]:
     checksum is known. A model's columns are those that the project states, or else those that its SQL gives."""
     nodes: dict[str, Node] = {}
     edges: list[Edge] = []
-    compiled: Compiled | None = None
-    resources = project.resources
+    texts, resources = _Texts(project), project.resources
     for key, resource in _in_order(resources):
-        read = [resources[each] for each in resource.get("depends_on", {}).get("nodes", []) if each in resources]
-        at = {_relation(each): nodes[node_id(each)] for each in read}
-        node = _node(project, resource, at.values())
+        read = {each: nodes[node_id(resources[each])] for each in _reads(resource) if each in resources}
+        node = _node(project, resource, read.values())
         if resource["resource_type"] in ("model", "snapshot"):
             found = _cached(project.cache, node)
             if found is None:
-                compiled = project.compiled() if compiled is None else compiled
-                found = _followed(node, compiled.get(key, ""), at, project.dialect)
+                found = _followed(node, key, read, texts.of(key))
                 _remember(project.cache, *found)
             node, made = found
             edges += made
         nodes[node.id] = node
     return nodes, edges
+
+
+class _Texts:
+    """Which manifest holds a model's SQL: that of the build, if it built the model, or else that of a compilation."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._compiled: Manifest | None = None
+
+    def of(self, key: str) -> Manifest:
+        built = self._project.built
+        if built and built["nodes"].get(key, {}).get("compiled_code"):
+            return built
+        if self._compiled is None:
+            self._compiled = self._project.compiled()
+        return self._compiled
 
 
 def _node(project: Project, resource: Mapping[str, Any], read: Iterable[Node]) -> Node:
@@ -137,14 +146,18 @@ def _node(project: Project, resource: Mapping[str, Any], read: Iterable[Node]) -
     )
 
 
-def _followed(node: Node, sql: str, read: Mapping[Relation, Node], dialect: str) -> tuple[Node, list[Edge]]:
-    """A model with its columns, and the edges into them."""
+def _followed(node: Node, key: str, read: Mapping[str, Node], text: Manifest) -> tuple[Node, list[Edge]]:
+    """A model with its columns, and the edges into them. Relations are called as the manifest with the text has it."""
+    named = {**text["sources"], **text["nodes"]}
+    at = {_relation(named[each]): source for each, source in read.items() if each in named}
+    columns = {relation: [column.name for column in source.columns] for relation, source in at.items()}
     try:
-        followed = follow(sql, {relation: [c.name for c in each.columns] for relation, each in read.items()}, dialect)
+        sql = named.get(key, {}).get("compiled_code") or ""
+        followed = follow(sql, columns, text["metadata"]["adapter_type"])
     except LineageUnknown:
-        followed = untold(read)
+        followed = untold(at)
     node = node if node.columns else replace(node, columns=tuple(map(Column, followed.columns)))
-    return node, edges_into(node, followed, read)
+    return node, edges_into(node, followed, at)
 
 
 def untold(read: Iterable[Relation]) -> Followed:
@@ -178,11 +191,13 @@ def _relation(resource: Mapping[str, Any]) -> Relation:
     return (resource["schema"].lower(), (resource.get("alias") or resource["identifier"]).lower())
 
 
+def _reads(resource: Mapping[str, Any]) -> list[str]:
+    return resource.get("depends_on", {}).get("nodes", [])
+
+
 def _in_order(resources: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Sources first, then each model after all it reads."""
-    waiting = {
-        key: set(each.get("depends_on", {}).get("nodes", [])) & resources.keys() for key, each in resources.items()
-    }
+    waiting = {key: set(_reads(each)) & resources.keys() for key, each in resources.items()}
     readers: dict[str, list[str]] = {}
     for key, reads in waiting.items():
         for each in reads:
