@@ -151,11 +151,19 @@ class Lineage:
 
     def below(self, nodes: Iterable[str]) -> list[str]:
         """These nodes and every node that reads them, however far down, in the order data flows."""
-        seen, waiting = set(nodes), deque(nodes)
+        return self._reached(nodes, self.children)
+
+    def above(self, nodes: Iterable[str]) -> list[str]:
+        """These nodes and every node that they read, however far up, in the order data flows."""
+        return self._reached(nodes, self.parents)
+
+    def _reached(self, nodes: Iterable[str], onward: Callable[[str], Iterable[str]]) -> list[str]:
+        seen = set(nodes)
+        waiting = deque(seen)
         while waiting:
-            fresh = set(self.children(waiting.popleft())) - seen
+            fresh = set(onward(waiting.popleft())) - seen
             seen |= fresh
-            waiting.extend(sorted(fresh))
+            waiting.extend(fresh)
         return [node for node in self.nodes if node in seen]
 
     # -------------------------------------------------------------------- names
