@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.catalog import CATALOG_ASSETS
 from assets.columns import with_declarations
 from assets.features import FEATURE_ASSETS
 from assets.freshness import with_default_freshness
@@ -17,7 +18,9 @@ from sensors import SENSORS
 defs = dg.Definitions(
     assets=dg.with_source_code_references(
         with_declarations(
-            with_default_freshness([*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS])
+            with_default_freshness(
+                [*RAW_ASSETS, *SQL_ASSETS, *FEATURE_ASSETS, *LIFECYCLE_ASSETS, *SLO_ASSETS, *CATALOG_ASSETS]
+            )
         )
     ),
     sensors=SENSORS,

@@ -86,8 +86,13 @@ def publish(lineage: Lineage, lake: Path) -> dict[str, Published]:
     for name, frame in (("columns", column_rows(lineage)), ("lineage", edge_rows(lineage))):
         table = PartitionedTable(folder, name)
         published[name] = table.publish(table.stage(PARTITION, frame))
-    _write_views(folder / "lineage.duckdb", published)
+    _write_views(views_path(lake), published)
     return published
+
+
+def views_path(lake: Path) -> Path:
+    """The DuckDB file with the views."""
+    return lake / "catalog" / "lineage.duckdb"
 
 
 def changes_since(lineage: Lineage, lake: Path) -> list[Change]:
