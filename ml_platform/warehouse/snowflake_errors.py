@@ -93,10 +93,17 @@ def engine_errors(where: str, secrets: Sequence[str]) -> Iterator[None]:
 
 
 def typed(error: Exception, where: str, secrets: Sequence[str]) -> WarehouseError:
+    """The platform's error for one of the connector's, at a place that may name what the caller pasted into its SQL."""
     number = getattr(error, "errno", None) or 0
-    said = redact_text(_words(error), {f"secret_{place}": secret for place, secret in enumerate(secrets)})
+    said = _hidden(_words(error), secrets)
     kind = _kind(error, number, said)
-    return kind.type(redact_text(said), where=where, next_step=kind.next_step)
+    return kind.type(said, where=_hidden(where, secrets), next_step=kind.next_step)
+
+
+def _hidden(text: str, secrets: Sequence[str]) -> str:
+    """Without the environment's secrets and the account's own, in capitals too: Snowflake turns names into them."""
+    own = {f"secret_{place}": each for place, each in enumerate([*secrets, *(each.upper() for each in secrets)])}
+    return redact_text(redact_text(text, own))
 
 
 def _kind(error: Exception, number: int, said: str) -> Rule:

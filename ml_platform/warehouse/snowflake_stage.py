@@ -42,7 +42,14 @@ def fill(run: Run, places: Places, arrivals: Sequence[Arrival], columns: Sequenc
     """Makes both tables, whatever an earlier attempt has left. Raises WarehouseError."""
     with tempfile.TemporaryDirectory(prefix="staging-") as folder:
         path = Path(folder) / "arriving.parquet"
-        schema, rows = _gather(arrivals, columns, path)
+        try:
+            schema, rows = _gather(arrivals, columns, path)
+        except (pa.ArrowException, KeyError) as error:
+            raise WarehouseError(
+                f"the rows cannot be staged: {error}",
+                where=places.landed,
+                next_step="bring the files' columns and the table's declaration together",
+            ) from error
         types = ", ".join(f"{_name(field.name)} {_sql_type(field)}" for field in schema)
         run(f"create or replace temporary table {places.landed} ({types})").close()
         if rows:

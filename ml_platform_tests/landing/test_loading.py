@@ -27,7 +27,9 @@ def load_everything(path: Path, root: Path) -> None:
 
 def rows_by_day(session: Session, relation: str = "raw.transactions") -> dict[date, int]:
     return dict(
-        session.read(f"select landed_on, count(*) as n from {relation} group by landed_on order by all").iter_rows()
+        session.read(
+            f"select landed_on, count(*) as n from {relation} group by landed_on order by landed_on"
+        ).iter_rows()
     )
 
 

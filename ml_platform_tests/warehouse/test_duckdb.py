@@ -1,20 +1,18 @@
-"""The embedded warehouse: one holder at a time who can be named, values bound, transactions whole."""
+"""What only the embedded warehouse has: one holder at a time who can be named, a file that can be full."""
 
 import os
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 
 import duckdb
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.killpoints import kill_point
-from ml_platform.warehouse.base import WarehouseBusy, WarehouseError, WarehouseFull, quote
+from ml_platform.warehouse.base import WarehouseBusy, WarehouseError, WarehouseFull
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests import processes
 from ml_platform_tests.processes import SIGKILLED
@@ -58,22 +56,6 @@ def insert_on_a_full_disk(path: Path, answer: Path) -> None:
     os._exit(0)  # on a disk as full as this, closing properly is another matter
 
 
-def test_a_session_executes_binds_and_reads(warehouse: DuckDBWarehouse) -> None:
-    with warehouse.session("test") as session:
-        session.execute("create table t (a bigint, day date)")
-        session.execute("insert into t values ($a, $day)", {"a": 7, "day": date(2017, 1, 2)})
-        answer = session.read("select * from t where day in (select unnest($days))", {"days": [date(2017, 1, 2)]})
-    assert answer.equals(pl.DataFrame({"a": [7], "day": [date(2017, 1, 2)]}))
-
-
-def test_a_bound_value_is_never_sql(warehouse: DuckDBWarehouse) -> None:
-    hostile = "x'; drop table t; --"
-    with warehouse.session("test") as session:
-        session.execute("create table t (a varchar)")
-        session.execute("insert into t values ($a)", {"a": hostile})
-        assert session.read("select a from t where a = $a", {"a": hostile})["a"].to_list() == [hostile]
-
-
 def test_sessions_work_in_utc_whatever_the_machine_says(
     warehouse: DuckDBWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,26 +70,6 @@ def test_a_table_name_never_means_a_variable_of_the_caller(warehouse: DuckDBWare
     with warehouse.session("test") as session, pytest.raises(WarehouseError, match="lines"):
         session.read("select * from lines")
     assert lines.height == 1
-
-
-def test_engine_errors_are_typed_and_say_which_statement(warehouse: DuckDBWarehouse) -> None:
-    with warehouse.session("test") as session, pytest.raises(WarehouseError, match="nowhere") as caught:
-        session.execute("select *\n  from nowhere")
-    assert caught.value.where == "select * from nowhere"
-
-
-def test_a_transaction_rolls_back_on_an_exception_and_the_session_goes_on(warehouse: DuckDBWarehouse) -> None:
-    with warehouse.session("test") as session:
-        session.execute("create table t (a int primary key)")
-        with pytest.raises(RuntimeError), session.transaction():
-            session.execute("insert into t values (1)")
-            raise RuntimeError
-        with pytest.raises(WarehouseError), session.transaction():
-            session.execute("insert into t values (2)")
-            session.execute("insert into t values (2)")
-        with session.transaction():
-            session.execute("insert into t values (3)")
-        assert session.read("select a from t")["a"].to_list() == [3]
 
 
 @pytest.mark.parametrize(("dies_in_transaction", "rows"), [(True, 1000), (False, 200_000)])
@@ -180,21 +142,6 @@ def test_the_lock_alone_keeps_sessions_out_and_is_free_after_an_exception(wareho
         assert not warehouse.path.exists()
 
 
-def test_an_export_streams_every_row_in_order(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    target = tmp_path / "out" / "rows.parquet"
-    with warehouse.session("test") as session:
-        rows = session.export("select range as a from range($n) order by a", target, {"n": 300_000})
-    assert rows == 300_000
-    assert pl.read_parquet(target)["a"].equals(pl.Series("a", range(300_000)))
-    assert pq.ParquetFile(target).num_row_groups > 1
-
-
-def test_an_empty_export_keeps_its_columns(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
-    with warehouse.session("test") as session:
-        assert session.export("select 1::bigint as a where false", tmp_path / "empty.parquet") == 0
-    assert pl.read_parquet(tmp_path / "empty.parquet").schema == {"a": pl.Int64}
-
-
 def test_an_export_that_fails_half_way_leaves_the_old_file(warehouse: DuckDBWarehouse, tmp_path: Path) -> None:
     target = tmp_path / "rows.parquet"
     with warehouse.session("test") as session:
@@ -203,13 +150,3 @@ def test_an_export_that_fails_half_way_leaves_the_old_file(warehouse: DuckDBWare
             session.export("select case when range < 250000 then 1 else error('late') end from range(300000)", target)
     assert pl.read_parquet(target)["a"].to_list() == [1]
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["rows.parquet"]
-
-
-def test_identifiers_are_quoted_in_parts() -> None:
-    assert quote("raw.transactions") == '"raw"."transactions"'
-
-
-@pytest.mark.parametrize("name", ["", "a b", 'a"b', "a;drop table t", "raw..t", "Raw.t", "1a", "a.", "naïve", "a\n"])
-def test_a_hostile_identifier_is_refused(name: str) -> None:
-    with pytest.raises(WarehouseError, match="not an identifier"):
-        quote(name)
