@@ -1,14 +1,14 @@
 """`catalog/lineage`: the lineage of the deployment as tables anyone may query, and on every asset a picture of it.
 
-Made anew when a champion changes: what serves, and what its inputs matter, is part of it. Pictures and uses are
-observations of the assets that they are of, so that they are of today on assets that are made once a quarter too.
+Made anew when a champion changes: what serves, and how much its inputs matter, is part of it. Pictures and uses are
+observations of the assets that they are of: each asset shows them of today, however long ago it was made.
 """
 
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.columns import lineage_now
+from assets.columns import lineage_now, seen
 from assets.common import model_key, table_of
 from assets.models import MODELS
 from ml_platform.settings import Settings
@@ -47,7 +47,7 @@ def lineage(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Materia
     published = publish(graph, lake.root())
     for node in graph.nodes.values():
         if node.asset:
-            context.log_event(dg.AssetObservation(dg.AssetKey(node.asset), metadata=_seen(graph, node.id)))
+            context.log_event(dg.AssetObservation(dg.AssetKey(node.asset), metadata=seen(graph, node.id)))
     share, followed = graph.resolved(), _followed(graph)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(published["columns"].digest + published["lineage"].digest),
@@ -62,15 +62,6 @@ def lineage(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Materia
         },
         check_results=[followed],
     )
-
-
-def _seen(graph: "Lineage", node: str) -> dict[str, dg.MetadataValue]:
-    """The picture of an asset's columns, and who uses it."""
-    from ml_platform.catalog.picture import markdown, picture
-    from ml_platform.catalog.uses import used_by
-
-    drawn = dg.MetadataValue.md(markdown(picture(graph, node), f"columns of {node}"))
-    return {"column_lineage": drawn, "used_by": table_of(used_by(graph, node))}
 
 
 def _followed(graph: "Lineage") -> dg.AssetCheckResult:

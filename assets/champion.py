@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.common import model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from ml_platform.clock import Clock
@@ -72,10 +72,10 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
         if reigning is None:
             context.log.warning(f"{spec.name} has no champion: {said}")
             return
+        show_columns(context, lineage_now(), context.asset_key)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(reigning.bundle_digest),
             metadata={
-                **columns_of(context.asset_key, lineage_now()),
                 "version": reigning.version,
                 "decision": said,
                 "cutoff": reigning.cutoff.isoformat(),

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from ml_platform.catalog.champions import Champion
     from ml_platform.catalog.graph import ColumnRef, Lineage, Node
 
-Metadata = Mapping[str, dg.TableSchema | dg.TableColumnLineage]
 MODEL_STAGES = ("champion", "candidate")
 PII_CHECK = "only_allowed_pii"
+SOURCES_SHOWN = 5
 
 
 def declared(built: Mapping[str, Any] | None = None, *, with_sql: bool = True) -> "Declared":
@@ -61,12 +61,30 @@ def lineage_now(
     return build_lineage(declared(built, with_sql=with_sql), champions)
 
 
-def columns_of(key: dg.AssetKey, graph: "Lineage") -> Metadata:
-    """Schema and column lineage of an asset, as metadata of a materialisation; nothing for one without columns."""
-    node = graph.nodes.get(node_of(key))
-    if node is None:
-        return {}
-    return {"dagster/column_schema": _schema(graph, node), "dagster/column_lineage": _column_lineage(graph, node)}
+def show_columns(
+    context: dg.AssetExecutionContext,
+    graph: "Lineage",
+    *keys: dg.AssetKey,
+    constraints: Mapping[str, dg.TableColumnConstraints] | None = None,
+) -> None:
+    """Adds to the assets that are being made what their columns are and come from. Of a run over many partitions only
+    to the newest, which is the one that is looked at: a year of days would keep it 365 times."""
+    newest = context.partition_key_range.end if context.assets_def.partitions_def else None
+    for key in keys:
+        node = graph.nodes.get(node_of(key))
+        if node:
+            schema = _schema(graph, node, constraints or {})
+            told = {"dagster/column_schema": schema, "dagster/column_lineage": _column_lineage(graph, node)}
+            context.add_asset_metadata({**told, **seen(graph, node.id)}, asset_key=key, partition_key=newest)
+
+
+def seen(graph: "Lineage", node: str) -> dict[str, dg.MetadataValue]:
+    """The picture of a node's columns, and who uses it."""
+    from ml_platform.catalog.picture import markdown, picture
+    from ml_platform.catalog.uses import used_by
+
+    drawn = dg.MetadataValue.md(markdown(picture(graph, node), f"columns of {node}"))
+    return {"column_picture": drawn, "used_by": table_of(used_by(graph, node))}
 
 
 def node_of(key: dg.AssetKey) -> str:
@@ -75,17 +93,33 @@ def node_of(key: dg.AssetKey) -> str:
     return "/".join(path)
 
 
-def _schema(graph: "Lineage", node: "Node") -> dg.TableSchema:
+def _schema(graph: "Lineage", node: "Node", constraints: Mapping[str, dg.TableColumnConstraints]) -> dg.TableSchema:
+    """Type, description with unit and sources, and PII class of each column."""
     from ml_platform.catalog.graph import ColumnRef
     from ml_platform.catalog.pii import strongest
 
     columns = []
     for column in node.columns:
+        ref = ColumnRef(node.id, column.name)
         unit = {"unit": column.unit} if column.unit else {}
         said = f"{column.description} [{column.unit}]" if unit else column.description
-        tags = {"pii": strongest(graph, ColumnRef(node.id, column.name)), **unit}
-        columns.append(dg.TableColumn(name=column.name, type=column.dtype, description=said, tags=tags))
+        columns.append(
+            dg.TableColumn(
+                name=column.name,
+                type=column.dtype,
+                description=f"{said}{_from(graph, ref)}",
+                constraints=constraints.get(column.name),
+                tags={"pii": strongest(graph, ref), **unit},
+            )
+        )
     return dg.TableSchema(columns=columns)
+
+
+def _from(graph: "Lineage", ref: "ColumnRef") -> str:
+    """` ← marts/line_changes.sales_cents, …`: the source columns in words; those of another asset of one name by it."""
+    sources = [str(source) for source in dict.fromkeys(_asset_columns(graph, ref))]
+    more = f" and {len(sources) - SOURCES_SHOWN} more" if len(sources) > SOURCES_SHOWN else ""
+    return f" ← {', '.join(sources[:SOURCES_SHOWN])}{more}" if sources else ""
 
 
 def _column_lineage(graph: "Lineage", node: "Node") -> dg.TableColumnLineage:

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.automation import when_inputs_are_new
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.common import feature_key, model_key, predictions_key, shown
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
@@ -37,10 +37,10 @@ def build_embeddings(spec: ModelSpec) -> dg.AssetsDefinition:
         bundle = open_bundle(Path(version.bundle_uri))
         frame = embed(spec, version.version, bundle, lake.features(FEATURE_TABLES), as_of)
         published = table.publish(table.stage(context.partition_key, frame, {"version": str(version.version)}))
+        show_columns(context, lineage_now(), context.asset_key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={
-                **columns_of(context.asset_key, lineage_now()),
                 "dagster/row_count": published.rows,
                 "model_version": version.version,
                 "dimensions": len(frame["vector"][0]),

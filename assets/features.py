@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.automation import when_inputs_are_new
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.common import feature_key, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.freshness import BY_WEEK
@@ -64,10 +64,10 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         kept_aside = [week.as_of.isoformat() for week in weeks if week.published is None]
         if kept_aside:
             raise dg.Failure(f"{table.name}: kept aside and not published: {', '.join(kept_aside)}; see the checks")
+        stated = {each.name: each.constraints for each in column_schema(table).columns}
+        show_columns(context, lineage_now(), key, constraints=stated)
         yield dg.MaterializeResult(
             metadata={
-                **columns_of(key, lineage_now()),
-                "dagster/column_schema": column_schema(table),
                 "dagster/row_count": sum(week.rows for week in weeks),
                 "partitions": len(weeks),
                 **cost,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.automation import OfThisMonday, when_inputs_are_new
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.common import feature_key, model_key, predictions_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS
@@ -52,10 +52,10 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
             aside = table.set_aside(staged, "contract")
             raise dg.Failure(f"predictions break their contract; kept aside at {aside}")
         published, scores = table.publish(staged), frame.filter(role="champion")["score"]
+        show_columns(context, lineage_now(), key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={
-                **columns_of(key, lineage_now()),
                 "dagster/row_count": published.rows,
                 **versions,
                 "path": dg.MetadataValue.path(str(published.path)),

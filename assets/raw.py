@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.freshness import BY_DAY
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
@@ -45,9 +45,9 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
             rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
             cost = session.cost()
         loaded = [outcome for outcome in outcomes if outcome.loaded]
+        show_columns(context, lineage_now(with_sql=False), context.asset_key)
         return dg.MaterializeResult(
             metadata={
-                **columns_of(context.asset_key, lineage_now(with_sql=False)),
                 "dagster/row_count": rows,
                 **cost,
                 "rows_loaded": sum(outcome.rows for outcome in loaded),

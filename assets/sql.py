@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets.automation import when_inputs_are_new
-from assets.columns import columns_of, lineage_now
+from assets.columns import lineage_now, show_columns
 from assets.freshness import BY_DAY, BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
@@ -111,14 +111,14 @@ def _build(
     keys = {event.output_name: context.asset_key_for_output(event.output_name) for event in outputs}
     with place.session("count rows of dbt models") as session:
         rows = {key: _rows(session, ".".join(key.path)) for key in keys.values()}
-    graph = lineage_now(built=built.manifest) if outputs else None
+    if outputs:
+        show_columns(context, lineage_now(built=built.manifest), *keys.values())
     for event in events:
         if not isinstance(event, dg.Output):
             yield event
             continue
         key = keys[event.output_name]
-        columns = columns_of(key, graph) if graph else {}
-        yield event.with_metadata({**event.metadata, "dagster/row_count": rows[key], **columns})
+        yield event.with_metadata({**event.metadata, "dagster/row_count": rows[key]})
     if built.failure:
         raise dg.Failure(f"dbt failed: {built.failure}")
 

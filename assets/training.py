@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.columns import PII_CHECK, columns_of, lineage_now, pii_result
+from assets.columns import PII_CHECK, lineage_now, pii_result, show_columns
 from assets.common import feature_key, model_key, shown, table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.partitions import AS_OF_MONDAYS, HISTORY, WEEK_BEFORE
@@ -57,10 +57,10 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
             cost = session.cost()
         catalogues = lake.table("catalogues", spec.name)
         built = build_training_set(spec, cutoff, labels, lake.features(FEATURE_TABLES), sets, catalogues)
+        show_columns(context, graph, key)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(built.digest),
             metadata={
-                **columns_of(key, graph),
                 "dagster/row_count": built.published.rows,
                 **cost,
                 "digest": built.digest,
@@ -124,10 +124,10 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
             run_id=context.run_id,
             tracking_run_id=attempt.run_id,
         )
+        show_columns(context, lineage_now(), context.asset_key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(bundle.digest),
             metadata={
-                **columns_of(context.asset_key, lineage_now()),
                 "version": version.version,
                 "digest": bundle.digest,
                 "bundle": dg.MetadataValue.path(str(bundle.path)),
