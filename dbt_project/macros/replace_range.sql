@@ -21,10 +21,11 @@
 
 {# Before each model, in the session that will build it. Nothing on DuckDB. A model that failed between delete and
    insert has left its transaction open there, and Snowflake would commit it with the next model's `create`; what waits
-   or runs without end is ended. Snowflake's own default is two days. #}
+   or runs without end is ended: Snowflake's own limit is two days. Timestamps are UTC, whatever the account's default. #}
 {% macro begin_afresh() -%}
     {% if target.type == 'snowflake' -%}
         rollback;
         alter session set statement_timeout_in_seconds = {{ var('statement_timeout_seconds') | int }}
+            timezone = 'UTC' timestamp_type_mapping = 'TIMESTAMP_NTZ'
     {%- endif %}
 {%- endmacro %}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 import pytest
@@ -67,31 +67,22 @@ def day(number: int) -> date:
     return OPENING_DAY + timedelta(days=number)
 
 
-class Executes(Protocol):
-    """A connection to DuckDB, or a cursor of Snowflake's."""
-
-    def execute(self, sql: str, /) -> Any: ...
-
-    def executemany(self, sql: str, rows: Any, /) -> Any: ...
-
-
 def fill_raw(
-    connection: Executes,
+    connection: duckdb.DuckDBPyConnection,
     versions: Iterable[Version],
     products: Iterable[Product],
     loaded_through: date = CLOSING_DAY,
-    schema: str = "raw",
     **others: Sequence[tuple[Any, ...]],
 ) -> None:
     """Makes the raw tables as the loader does; `others` are rows of further raw tables, in their columns' order."""
-    connection.execute(f"create schema {schema}")
+    connection.execute("create schema raw")
     for table in RAW_TABLES.values():
         columns = ", ".join(f"{column.name} {column.type}" for column in table.columns)
-        connection.execute(f"create table {schema}.{table.name} ({columns}, landed_on date)")
+        connection.execute(f"create table raw.{table.name} ({columns}, landed_on date)")
     days = [OPENING_DAY + timedelta(days=each) for each in range((loaded_through - OPENING_DAY).days + 1)]
     connection.execute(
         f"""
-        create table {schema}.loads as
+        create table raw.loads as
         select table_name, cast(landed_on as date) as landed_on, '' as sha256, cast(0 as bigint) as row_count,
             cast('{datetime.now(UTC):%Y-%m-%d %H:%M:%S}' as timestamp) as loaded_at
         from (values ('transactions'), ('coupon_redemptions'), ('promotions')) as daily (table_name)
@@ -112,7 +103,7 @@ def fill_raw(
     for name, content in {"transactions": rows, "products": goods, **others}.items():
         if content:
             marks = ", ".join("?" * len(content[0]))
-            connection.executemany(f"insert into {schema}.{name} values ({marks})", content)
+            connection.executemany(f"insert into raw.{name} values ({marks})", content)
 
 
 @dataclass(frozen=True)
