@@ -17,11 +17,8 @@ from ml_platform.landing.loading import create_raw
 from ml_platform.landing.replay import replay
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.warehouse import lock
-from ml_platform.warehouse.base import Session, Warehouse
+from ml_platform.warehouse.base import Session
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
-from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator
-
-__all__ = ["any_warehouse", "emulator"]
 
 DAY = date(2017, 6, 5)
 NOON = datetime(2017, 6, 5, 16, tzinfo=UTC)  # in New York
@@ -66,8 +63,8 @@ def warehouse(tmp_path: Path) -> DuckDBWarehouse:
 
 
 @pytest.fixture
-def session(any_warehouse: Warehouse) -> Iterator[Session]:
-    with any_warehouse.session("test") as session:
+def session(warehouse: DuckDBWarehouse) -> Iterator[Session]:
+    with warehouse.session("test") as session:
         create_raw(session)
         yield session
 

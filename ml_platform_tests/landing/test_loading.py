@@ -1,5 +1,6 @@
 """Each delivery enters the warehouse once, whole, whatever is killed when."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,14 +10,24 @@ from ml_platform.landing.contract import ContractViolation
 from ml_platform.landing.files import LandingFolder, encode
 from ml_platform.landing.loading import DeliveryChanged, DeliveryMissing, create_raw, demand_every_day, load_all
 from ml_platform.landing.tables import RAW_TABLES
-from ml_platform.warehouse.base import Session
+from ml_platform.warehouse.base import Session, Warehouse
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests import processes
 from ml_platform_tests.landing.conftest import DAY, NOON, deliver, line, lines
 from ml_platform_tests.processes import SIGKILLED
+from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator
+
+__all__ = ["any_warehouse", "emulator"]
 
 TABLE = RAW_TABLES["transactions"]
 NEXT_DAY = DAY + timedelta(days=1)
+
+
+@pytest.fixture
+def session(any_warehouse: Warehouse) -> Iterator[Session]:
+    with any_warehouse.session("test") as session:
+        create_raw(session)
+        yield session
 
 
 def load_everything(path: Path, root: Path) -> None:

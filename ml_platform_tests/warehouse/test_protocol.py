@@ -58,7 +58,7 @@ def ids_by_day(session: Session) -> dict[date, list[int]]:
 
 def test_a_session_executes_binds_and_reads(session: Session) -> None:
     session.execute("create table shop.t (a bigint, day date, seen_at timestamp, b boolean)")
-    last = datetime(9999, 12, 31, 23, 59, 59, 999999)
+    last = datetime(2200, 12, 31, 23, 59, 59, 999999)
     session.execute("insert into shop.t values ($a, $day, $last, $b)", {"a": 7, "day": DAY, "last": last, "b": True})
     chosen = "select * from shop.t where day in (select unnest($days))"
     answer = session.read(f"{chosen} and a = $a", {"days": [DAY, NEXT_DAY], "a": 7})
