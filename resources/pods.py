@@ -205,14 +205,15 @@ class _PodLog(PipesK8sPodLogsMessageReader):
         return [dict(message) for message in self._handler.get_custom_messages()] if self._handler else []
 
     def follow(self, watch: _Watch) -> None:
-        """Reads until the pod is over and its log was read to the end after that."""
+        """Reads until the pod is over and its log, asked for after that, has nothing new: a stream that was cut off and
+        one that came to its end look alike."""
         newest, at_newest = "", 0  # the time of the newest line handled, and how many lines of that very time
         heard, failed = None, 0
         while True:
             pod = watch.see()
             over = pod is None or is_over(pod)
             since = None if heard is None else int(time.monotonic() - heard) + LOG_OVERLAP_SECONDS
-            again = 0
+            again, fresh = 0, False
             try:
                 for line in watch.lines(since):
                     heard = time.monotonic()
@@ -221,15 +222,16 @@ class _PodLog(PipesK8sPodLogsMessageReader):
                     if stamp < newest or (stamp == newest and again <= at_newest):
                         continue
                     newest, at_newest = stamp, at_newest + 1 if stamp == newest else 1
-                    again = at_newest
+                    again, fresh = at_newest, True
                     self._handle(text)
-                if over:
+                if over and not fresh:
                     return
             except (ApiException, HTTPError, OSError):
                 failed += over
                 if pod is None or failed == LAST_READS:
                     return  # what the log still had is lost; the pod's status tells how it ended
-            time.sleep(POLL_SECONDS)
+            if not fresh:
+                time.sleep(POLL_SECONDS)
 
     def _handle(self, text: str) -> None:
         assert self._handler, "read within the Pipes session only"

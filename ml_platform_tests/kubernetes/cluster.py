@@ -12,9 +12,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,6 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
 import yaml
+
+from ml_platform.compute.pods import GPU
+from ml_platform.training.job import read_job, write_job
+from ml_platform_tests.warm import Process, Warm
 
 VERSION = "1.33"
 NODE = "node-1"
@@ -39,12 +43,14 @@ class Fate:
 
     `blocked`: the status it shows instead of starting, for `blocked_looks` looks at it (None: for ever). `dies_at`: the
     text in its log at which it is killed, and then is what `death` says: a status, or None where the pod is gone.
-    `cuts`: after how many lines each of its log streams ends; negative ones end in the middle of a line, with an error.
+    `kill_point`: where it kills itself instead, as `ml_platform.killpoints` names it. `cuts`: after how many lines each
+    of its log streams ends; negative ones end in the middle of a line, with an error.
     """
 
     blocked: Mapping[str, Any] | None = None
     blocked_looks: int | None = None
     dies_at: str = ""
+    kill_point: str = ""
     death: Mapping[str, Any] | None = None
     cuts: tuple[int, ...] = ()
 
@@ -78,7 +84,7 @@ class Pod:
     body: dict[str, Any]
     fate: Fate
     looks: int = 0
-    process: subprocess.Popen[str] | None = None
+    process: subprocess.Popen[str] | Process | None = None
     status: dict[str, Any] | None = None  # decided by fate; None: by the process
     log: list[str] = field(default_factory=list)
     read_up: bool = False
@@ -108,9 +114,11 @@ class Pod:
 
 
 class Cluster:
-    """The server's state. `fates` are given to pods as they are made, first to first."""
+    """The server's state. `fates` are given to pods as they are made, first to first; `warm` start those containers
+    that they can."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm: Sequence[Warm] = ()) -> None:
+        self.warm = warm
         self.pods: dict[str, Pod] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.fates: deque[Fate] = deque()
@@ -157,13 +165,14 @@ class Cluster:
         given = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         pod.body["spec"] = {**pod.body["spec"], "nodeName": NODE}
-        pod.process = subprocess.Popen(
-            [*container.get("command", ()), *container.get("args", ())],
-            env={"PATH": path, "HOSTNAME": pod.name, **self.environment, **given},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        command = [*container.get("command", ()), *container.get("args", ())]
+        environment = {"PATH": path, "HOSTNAME": pod.name, **self.environment, **given}
+        if pod.fate.kill_point:
+            environment["ML_PLATFORM_KILL_AT"] = pod.fate.kill_point
+        if GPU in container.get("resources", {}).get("limits", ()):
+            _do_without_gpu(Path(command[-1]))
+        able = next((warm for warm in self.warm if warm.runs(command)), None)
+        pod.process = able.start(command, environment) if able else _start(command, environment)
         threading.Thread(target=self._keep_log, args=(pod,), daemon=True).start()
 
     def _keep_log(self, pod: Pod) -> None:
@@ -174,7 +183,7 @@ class Cluster:
                 pod.process.kill()
                 break
         pod.process.wait()
-        if pod.fate.dies_at:
+        if pod.fate.dies_at or pod.fate.kill_point:
             with self.lock:
                 pod.status = dict(pod.fate.death) if pod.fate.death else None
                 if pod.fate.death is None:
@@ -218,7 +227,16 @@ class Cluster:
                 pod.process.wait()
 
 
-def _make_stop(process: subprocess.Popen[str]) -> None:
+def _do_without_gpu(path: Path) -> None:
+    """The nodes here have none: what a job asks of it, it gets of the processor."""
+    write_job(replace(read_job(path), device="cpu"), path)
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _make_stop(process: subprocess.Popen[str] | Process) -> None:
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
@@ -325,9 +343,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[Cluster, Path]]:
+def serving(folder: Path, warm: Sequence[Warm] = ()) -> Iterator[tuple[Cluster, Path]]:
     """A cluster on a free port of this machine, and the kubeconfig that leads to it."""
-    cluster = Cluster()
+    cluster = Cluster(warm)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -15,6 +15,7 @@ from ml_platform.training.resources import Resources
 from ml_platform_tests.kubernetes.cluster import Cluster, serving
 from ml_platform_tests.tracking.conftest import made_database
 from ml_platform_tests.training.conftest import make_rows, make_spec
+from ml_platform_tests.warm import WORKER, Warm
 from resources.compute import Compute, KubernetesCompute
 from sensors.failures import failed_runs
 
@@ -35,15 +36,25 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, ...]]:
+    """What starts the containers of a module's cluster: their imports are paid once."""
+    worker = ("xgboost", "pyarrow.parquet", "dagster_pipes", "ml_platform.training.worker")
+    started = (Warm(tmp_path_factory.mktemp("warm"), WORKER, *worker),)
+    yield started
+    for each in started:
+        each.stop()
+
+
 @pytest.fixture
-def cluster(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, warm: tuple[Warm, ...]) -> Iterator[Cluster]:
     """An empty cluster, and an environment whose profile leads there."""
     from resources import pods
 
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pods, "POLL_SECONDS", POLL_SECONDS)
-    with serving(tmp_path) as (served, kubeconfig):
+    with serving(tmp_path, warm) as (served, kubeconfig):
         for name, value in {**PLACE, "ML_PLATFORM_HOME": str(home), "KUBECONFIG": str(kubeconfig)}.items():
             monkeypatch.setenv(name, value)
         yield served
@@ -83,7 +94,7 @@ def job_file(home: Path, tmp_path: Path, training_set: Path) -> Path:
 @pytest.fixture
 def train(cluster: Cluster, job_file: Path) -> Iterator[Callable[..., Ended]]:
     """Trains the job in a pod with the given resources, as a step of a real run."""
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
 
         def run(compute: Compute = IN_A_POD, **resources: Any) -> Ended:
             messages: list[dict] = []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -71,6 +72,28 @@ def test_what_a_pod_does_to_itself_is_told_with_its_cause_and_not_tried_again(
     assert not ended.result.success
     assert [word for word in words if word not in ended.cause] == []
     assert len(cluster.made("Pod")) == 1 and len(cluster.deleted) == 1
+
+
+def test_one_of_several_processes_that_dies_ends_the_training_with_its_cause_and_leaves_no_bundle(
+    cluster: Cluster, train: Train, job_file: Path
+) -> None:
+    job = read_job(job_file)
+    long = replace(job.trainer, rounds=4000, early_stopping_rounds=4000)
+    write_job(replace(job, trainer=long, processes=2, threads=1), job_file)
+
+    def kill_the_second() -> None:
+        while not any("round 200 of" in line for pod in cluster.pods.values() for line in pod.log):
+            time.sleep(0.01)
+        (pod,) = cluster.pods.values()
+        assert pod.process
+        for process in psutil.Process(pod.process.pid).children():
+            if process.environ()["RANK"] == "1":
+                process.kill()
+
+    threading.Thread(target=kill_the_second, daemon=True).start()
+    ended = train()
+    assert "TrainingFailed: process 1 of 2 was killed by signal 9" in ended.cause
+    assert not Path(job.output).exists() and cluster.pods == {} and len(cluster.made("Pod")) == 1
 
 
 @pytest.mark.parametrize("fate", [EVICTED, VANISHED], ids=["evicted", "vanished"])

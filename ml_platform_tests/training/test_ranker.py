@@ -51,28 +51,6 @@ def fail(job: TrainingJob, words: str, kind: type[Exception] = TrainingFailed) -
     assert not Path(job.output).exists()
 
 
-@pytest.mark.parametrize("point", ["checkpoint.files_written", "checkpoint.visible"])
-def test_a_worker_killed_and_started_again_ends_with_the_very_same_bundle(
-    point: str,
-    world: World,
-    bundle: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-) -> None:
-    job = world.job(tmp_path / "bundle", checkpoint_seconds=0)
-    monkeypatch.setenv("ML_PLATFORM_KILL_AT", point)
-    with pytest.raises(TrainingFailed, match=f"killed by signal {int(signal.SIGKILL)}"):
-        run_worker(write_job(job, tmp_path / "job.json"), lambda line: None)
-    assert not (tmp_path / "bundle").exists()
-    monkeypatch.delenv("ML_PLATFORM_KILL_AT")
-    again = train(job, PlainReporter())
-    assert again is not None and again.digest == bundle.digest
-    resumed = "goes on from the checkpoint of step 1" in capsys.readouterr().out
-    assert resumed == (point == "checkpoint.visible"), "what was not yet in sight is not there"
-    assert sorted(os.listdir(tmp_path)) == ["bundle", "job.json"], "checkpoints are gone with the training"
-
-
 @pytest.mark.parametrize("step", [5, 9, STEPS])
 def test_a_training_told_to_stop_keeps_a_checkpoint_and_goes_on_to_the_same_bits(
     step: int,
