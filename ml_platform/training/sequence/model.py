@@ -150,8 +150,7 @@ class NextBasket(nn.Module):
         rows, width = batch.valid.shape[0], self.shape.width
         table = self.item.weight + self.category(self.slot_categories)
         baskets = functional.embedding_bag(batch.lines, table, batch.bags, mode="mean")
-        age, gap, size = batch.times.unbind(-1)
-        baskets = baskets + self.age(age) + self.gap(gap) + self.size(size)
+        baskets = baskets + self._times(batch.times)
         states = baskets.new_zeros(rows * LENGTH, width).index_copy(0, batch.tokens, baskets).view(rows, LENGTH, width)
         today = self.today + self.from_query(_standard(batch.queries, self.query_mean, self.query_scale))
         states = torch.cat([states[:, :-1], today[:, None].to(states.dtype)], dim=1) + self.position.weight
@@ -159,6 +158,12 @@ class NextBasket(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             states = block(states, batch.valid, last_only=number == len(self.blocks))
         return self.project(self.norm(states[:, -1]))
+
+    def _times(self, times: Tensor) -> Tensor:
+        """[baskets, d]: age, gap and size in one product; a gradient scattered into a few rows is slow."""
+        marks = self.age.weight.new_zeros(times.shape[0], 3 * BUCKETS)
+        marks.scatter_(1, times + torch.arange(3, device=times.device) * BUCKETS, 1.0)
+        return marks @ torch.cat([self.age.weight, self.gap.weight, self.size.weight])
 
     def _statistics(self, statistics: Tensor) -> Tensor:
         """[k, 2 s]: standardised, 0 where unknown, then whether unknown."""
@@ -174,8 +179,8 @@ class NextBasket(nn.Module):
         queries = _standard(batch.queries, self.query_mean, self.query_scale)
         per_query = self.repeat_query(queries) + self.repeat_state(states)
         pairs = self.repeat_pair(_standard(batch.pairs, self.pair_mean, self.pair_scale))
-        per_item, per_query = per_item.index_select(0, batch.pair_places), per_query.index_select(0, batch.pair_rows)
-        return self.repeat(pairs + per_item + per_query).squeeze(-1)
+        pairs = pairs.add_(per_item.index_select(0, batch.pair_places)).add_(per_query.index_select(0, batch.pair_rows))
+        return self.repeat(pairs).squeeze(-1)
 
     def _begin(self) -> None:
         for embedding in (self.item, self.category, self.age, self.gap, self.size, self.position):
@@ -194,17 +199,20 @@ class _Multinomial(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, scores: Tensor, rows: Tensor, places: Tensor) -> Tensor:
-        logs = scores.log_softmax(dim=1)
+        shares = scores.softmax(dim=1)
+        # The largest share cannot vanish, so the row's normaliser is exact from it; a target's own share may.
+        most, where = shares.max(dim=1, keepdim=True)
+        normaliser = (scores.gather(1, where) - most.log()).squeeze(1)
         nothing = scores.new_zeros(scores.shape[0])
         counts = nothing.index_add(0, rows, torch.ones_like(rows, dtype=scores.dtype))
-        context.save_for_backward(logs, rows, places, counts)
-        return -nothing.index_add(0, rows, logs[rows, places]) / counts.clamp(min=1)
+        context.save_for_backward(shares, rows, places, counts)
+        return nothing.index_add(0, rows, normaliser[rows] - scores[rows, places]) / counts.clamp(min=1)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        logs, rows, places, counts = context.saved_tensors
+        shares, rows, places, counts = context.saved_tensors
         each = gradients[0] * (counts > 0)
-        shares = logs.exp().mul_(each[:, None])
+        shares = shares * each[:, None]
         shares.index_put_((rows, places), -(each / counts.clamp(min=1))[rows], accumulate=True)
         return shares, None, None
 
