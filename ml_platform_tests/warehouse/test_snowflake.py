@@ -1,6 +1,9 @@
 """What only Snowflake has: an account, tags, prefixes, and a network between."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -268,3 +271,21 @@ def test_the_doctor_asks_snowflake_and_says_what_is_wrong(
 
 def _refuse(self: SnowflakeWarehouse, tag: str) -> None:
     raise typed(engine.DatabaseError("Incorrect username or password", errno=250001), "connect", [])
+
+
+def test_the_smoke_script_finds_every_promise_kept_and_leaves_nothing(emulator: dict[str, str]) -> None:
+    script = [sys.executable, "-W", "ignore", "scripts/snowflake_smoke.py"]
+    environ = {**os.environ, **emulator, "ML_PLATFORM_SCHEMA_PREFIX": "smoked_"}
+    done = subprocess.run(script, cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") == 6
+    settings = Settings.from_env({**environ, "ML_PLATFORM_WAREHOUSE": "snowflake"})
+    with open_warehouse(settings).session("look") as session:
+        assert session.relations() == {}
+
+
+def test_the_smoke_script_says_which_variable_is_missing() -> None:
+    script = [sys.executable, "-W", "ignore", "scripts/snowflake_smoke.py"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SNOWFLAKE_")}
+    done = subprocess.run(script, cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1 and "SNOWFLAKE_ACCOUNT" in done.stdout
