@@ -102,7 +102,7 @@ def _landing(table: RawTable, stated: Node | None) -> tuple[Node, Node, list[Edg
     )
     at = _edges_between(landing.id, raw.id)
     edges = [at(made.source, made.name) for made in table.columns]
-    edges += [at(ROWS, "landed_on"), at(ROWS, ROWS, "key"), *(at(name, ROWS, "key") for name in table.key)]
+    edges += [at(ROWS, "landed_on"), at(ROWS, ROWS), *(at(name, ROWS, "key") for name in table.key)]
     return landing, raw, edges
 
 

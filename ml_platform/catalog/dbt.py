@@ -24,7 +24,7 @@ from ml_platform.catalog.scopes import Followed, Relation, Source
 from ml_platform.catalog.sql import LineageUnknown, follow
 from ml_platform.errors import ConfigurationError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of a cached file; raise it when what is followed, or how, changes."""
 KINDS: Mapping[str, Kind] = {"raw": "raw", "staging": "staging", "marts": "marts", "feature_models": "feature_models"}
 TABLES = ("model", "snapshot", "seed")
@@ -183,7 +183,8 @@ def edges_into(target: Node, followed: Followed, read: Mapping[Relation, Node]) 
             elif node is not None and node.id != target.id:  # an incremental model may read itself
                 there = source.column == ROWS or node.column(source.column) is not None
                 ref = ColumnRef(node.id, source.column if there else ROWS)
-                edges.add(Edge(ref, made, source.how if there else "unknown"))
+                how = "expression" if source.how == "key" and ref.column == name == ROWS else source.how
+                edges.add(Edge(ref, made, how if there else "unknown"))
     return sorted(edges)
 
 

@@ -10,8 +10,8 @@ An `Edge` leads from the column that is read to the column that is made. `how`:
   expression   the value is computed from the source's value
   key          the source decides which rows meet (join, filter, grouping, window) and is no part of the value
   unknown      nobody can tell: the SQL could not be followed, so everything of the source is suspected
-The pseudo-column `*` (ROWS) stands for the rows of a node: what is counted comes from it, keys lead to it, and the rows
-of what a node reads lead to it. A source `*` with `how="unknown"` means every column of that node.
+The pseudo-column `*` (ROWS) stands for the rows of a node: they come from the rows of what it reads, keys lead to them,
+and what is counted is computed from them. A source `*` with `how="unknown"` means every column of that node.
 
 Invariants: the graph has no edge to or from a node or column that is not in it; a column without an edge is a constant,
 a parameter, or of a landed file; what could not be followed has an `unknown` edge, never none. Such an edge from a
@@ -123,17 +123,18 @@ class Lineage:
         return self._into.get(ref, ())
 
     def uses(self, ref: ColumnRef) -> Sequence[Edge]:
-        """The edges out of a column, sorted by target."""
-        return self._out_of.get(ref, ())
+        """The edges out of a column, sorted by target; an unknown one out of its node's rows may be out of it too."""
+        rows = () if ref.column == ROWS else self._out_of.get(ColumnRef(ref.node, ROWS), ())
+        suspicions = [Edge(ref, edge.target, edge.how) for edge in rows if edge.how == "unknown"]
+        return [*self._out_of.get(ref, ()), *suspicions]
 
     def upstream(self, *starts: ColumnRef, through: Sequence[How] = VALUES) -> list[Edge]:
         """Every edge on a way to one of these columns, nearest first."""
-        return list(_walk(starts, lambda ref: self.sources(ref), lambda edge: edge.source, through))
+        return list(_walk(starts, self.sources, lambda edge: edge.source, through))
 
     def downstream(self, *starts: ColumnRef, through: Sequence[How] = VALUES) -> list[Edge]:
-        """Every edge on a way from one of these columns, nearest first. An unknown edge out of a node's rows is one out
-        of each of its columns."""
-        return list(_walk(starts, self._uses_and_suspicions, lambda edge: edge.target, through))
+        """Every edge on a way from one of these columns, nearest first."""
+        return list(_walk(starts, self.uses, lambda edge: edge.target, through))
 
     def refs(self, node: str) -> list[ColumnRef]:
         """The columns of a node, and its rows."""
@@ -257,11 +258,6 @@ class Lineage:
     def _declared_pii(self, ref: ColumnRef) -> Pii | None:
         column = self.nodes[ref.node].column(ref.column)
         return column and column.pii
-
-    def _uses_and_suspicions(self, ref: ColumnRef) -> Sequence[Edge]:
-        rows = () if ref.column == ROWS else self.uses(ColumnRef(ref.node, ROWS))
-        suspicions = [Edge(ref, edge.target, edge.how) for edge in rows if edge.how == "unknown"]
-        return [*self.uses(ref), *suspicions]
 
 
 SQL_KINDS: tuple[Kind, ...] = ("staging", "marts", "feature_models", "labels", "sql")

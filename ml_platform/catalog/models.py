@@ -47,7 +47,7 @@ def _training_set(spec: ModelSpec, features: Mapping[str, FeatureTable]) -> tupl
         ),
     ]
     edges = [_edge(labels, name, id_, name) for name in (*spec.entity, "as_of", "label")]
-    edges += [_edge(labels, "as_of", id_, "role"), _edge(labels, ROWS, id_, ROWS, "key")]
+    edges += [_edge(labels, "as_of", id_, "role"), _edge(labels, ROWS, id_, ROWS)]
     edges += [_edge(*_place(each), id_, column_of(each)) for each in spec.features]
     for table in spec.tables:
         edges.append(_edge(f"features/{table}", "as_of", id_, f"{table}__as_of"))
@@ -59,7 +59,7 @@ def _training_set(spec: ModelSpec, features: Mapping[str, FeatureTable]) -> tupl
 def _model(spec: ModelSpec, features: Mapping[str, FeatureTable], champion: Champion | None) -> tuple[Node, list[Edge]]:
     id_, training_set = f"models/{spec.name}", f"models/{spec.name}/training_set"
     shares = champion.importance if champion else {}
-    columns, edges = [], [_edge(training_set, "label", id_, ROWS, "key"), _edge(training_set, ROWS, id_, ROWS, "key")]
+    columns, edges = [], [_edge(training_set, "label", id_, ROWS, "key"), _edge(training_set, ROWS, id_, ROWS)]
     for reference in inputs(spec, features):
         name, own = column_of(reference), reference in spec.features
         columns.append(_promised(reference, features, shares.get(reference)))
@@ -79,12 +79,12 @@ def _embeddings(
         Column("model_version", "int64", "Version in the ledger that made the vector", "id"),
         Column("vector", "list[float32]", "Comparable only within one model_version"),
     ]
-    edges = [_edge(model, ROWS, id_, "model_version"), _edge(model, ROWS, id_, ROWS, "key")]
+    edges = [_edge(model, ROWS, id_, "model_version"), _edge(model, ROWS, id_, ROWS)]
     edges += [_edge(model, column_of(each), id_, "vector") for each in inputs(spec, features)]
     for table in (_population(spec, features).name, *([spec.items] if spec.items else [])):
         edges.append(_edge(f"features/{table}", "as_of", id_, "as_of"))
         edges += [_edge(f"features/{table}", name, id_, "id") for name in features[table].entity]
-        edges.append(_edge(f"features/{table}", ROWS, id_, ROWS, "key"))
+        edges.append(_edge(f"features/{table}", ROWS, id_, ROWS))
     return _node(spec, id_, "embeddings", columns, f"Vectors of {spec.name}.", champion), edges
 
 
@@ -99,7 +99,7 @@ def _predictions(
     promised = contract(spec, FeatureStore(Path(), features))
     read = [column_of(each) for each in inputs(spec, features)]
     items = features[spec.items].entity if spec.items else ()
-    edges = [_edge(population, ROWS, id_, ROWS, "key"), _edge(model, ROWS, id_, ROWS, "key")]
+    edges = [_edge(population, ROWS, id_, ROWS), _edge(model, ROWS, id_, ROWS)]
     for column in promised.columns:
         name = column.name
         if name in spec.entity:

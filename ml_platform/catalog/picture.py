@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ml_platform.catalog.graph import ROWS, VALUES, Kind, Lineage
+from ml_platform.catalog.walk import printable
 
 LINE, BOX, GAP, BAND, PAD = 15, 236, 8, 40, 8
 MOST_COLUMNS = 60
@@ -138,4 +139,9 @@ def _drawn(lineage: Lineage, box: _Box, chosen: bool) -> Iterable[str]:
 
 def _text(x: int, y: int, words: str, style: str) -> str:
     short = words if len(words) <= LONGEST_NAME else f"{words[: LONGEST_NAME - 1]}…"
-    return f'<text x="{x + PAD // 2}" y="{y + 4}"{style}>{escape(short)}</text>'
+    return f'<text x="{x + PAD // 2}" y="{y + 4}"{style}>{_words(short)}</text>'
+
+
+def _words(text: str) -> str:
+    """As text of an XML document."""
+    return escape(printable(text))
