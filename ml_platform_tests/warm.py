@@ -93,7 +93,6 @@ def _serve(path: str, program: str, modules: Sequence[str]) -> None:
     for module in modules:
         import_module(module)
     sys.modules.pop(program, None)  # it is run, as `python -m` does, not imported
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(path)
         server.listen()
@@ -103,11 +102,13 @@ def _serve(path: str, program: str, modules: Sequence[str]) -> None:
                 server.close()
                 _attend(connection)
             connection.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
 
 
 def _attend(connection: socket.socket) -> None:
     """Runs what the connection asks for, and tells it the process's number, and in the end its status."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     request, (output,), *_ = socket.recv_fds(connection, LENGTH, 1)
     if (pid := os.fork()) == 0:
         connection.close()

@@ -16,18 +16,34 @@ from dagster._core.launcher import LaunchRunContext
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from ml_platform.compute.pods import GPU
 from ml_platform.lake import PartitionedTable
 from ml_platform.registry.ledger import Ledger
 from ml_platform.settings import REPOSITORY, Settings
 from ml_platform_tests.kubernetes.cluster import Cluster, Fate, unschedulable
 from ml_platform_tests.kubernetes.conftest import PLACE
 from ml_platform_tests.training.conftest import make_rows
+from ml_platform_tests.warm import WORKER, Warm
 from sensors.failures import failed_runs
 
 CUTOFF = "2017-09-04"
 PATIENCE_SECONDS = 120
 RECORDED: set[tuple[str, str, str]] = set()
 """(API group, resource, verb) of every call that the tests of this module made."""
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, ...]]:
+    """Workers, and Dagster's runs and steps."""
+    worker = ("xgboost", "pyarrow.parquet", "dagster_pipes")
+    dagster = ("dagster._cli", "dagster_k8s", "mlflow", "polars", "sqlalchemy")
+    started = (
+        Warm(tmp_path_factory.mktemp("worker"), WORKER, *worker),
+        Warm(tmp_path_factory.mktemp("dagster"), "dagster", *dagster),
+    )
+    yield started
+    for each in started:
+        each.stop()
 
 
 @pytest.fixture
@@ -82,10 +98,10 @@ def wait_until(true: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-def test_a_launched_run_trains_a_candidate_in_a_pod_of_a_step_in_a_pod(
+def test_a_launched_run_trains_in_a_gpu_pod_of_a_step_in_a_pod_and_its_model_is_promoted(
     cluster: Cluster, launched: tuple[dg.DagsterInstance, str]
 ) -> None:
-    from ml_platform_tests.kubernetes.graph import defs
+    from ml_platform_tests.kubernetes.graph import SPEC, defs
 
     instance, run_id = launched
 
@@ -107,8 +123,19 @@ def test_a_launched_run_trains_a_candidate_in_a_pod_of_a_step_in_a_pod(
     assert launcher["metadata"]["labels"]["app.kubernetes.io/component"] == "run_worker"
     small = step["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert small == {"cpu": "250m", "memory": "1Gi"}
-    assert worker["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": "4096Mi"}
+    assert worker["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": "4096Mi", GPU: "1"}
     assert [each["kind"] for each in step["metadata"]["ownerReferences"]] == ["Pod"]
+
+    judge_and_promote = [dg.AssetKey(["models", SPEC.name, name]) for name in ("evaluation", "champion")]
+    judged = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=judge_and_promote, partition_key=CUTOFF, raise_on_error=False
+    )
+    assert judged.success, [each.found for each in failed_runs(instance, defs.resolve_asset_graph())]
+    assert {each.check_name for each in judged.get_asset_check_evaluations() if not each.passed} == set()
+    _, rehearsal = cluster.made("Pod")
+    assert rehearsal["spec"]["containers"][0]["resources"] == worker["spec"]["containers"][0]["resources"]
+    champion = Ledger(Settings.from_env().ledger_url).champion(SPEC.name)
+    assert champion is not None and champion.bundle_digest == version.bundle_digest
 
 
 def test_a_cancelled_run_deletes_the_pods_of_its_run_its_step_and_its_worker(
