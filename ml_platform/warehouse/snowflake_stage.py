@@ -1,9 +1,9 @@
 """How a file's rows come into Snowflake: through a table of the session, before anything that matters is touched.
 
 A create or a drop commits by itself there, so a stage is made, filled and converted first, and only read inside the
-transaction. The files become one Parquet file that has the constants as columns; it is put into the stage that every
+transaction. Several files become one that has the constants as columns; it is put into the stage that every
 table has, copied by column name, and converted into a second table. Both are temporary: a session that dies leaves
-nothing, and dropping the first drops its file.
+nothing, and dropping the first drops its file. A single file goes as it is, and its constants come in the conversion.
 """
 
 import tempfile
@@ -40,27 +40,31 @@ class Places:
 
 def fill(run: Run, places: Places, arrivals: Sequence[Arrival], columns: Sequence[Column]) -> None:
     """Makes both tables, whatever an earlier attempt has left. Raises WarehouseError."""
-    with tempfile.TemporaryDirectory(prefix="staging-") as folder:
-        path = Path(folder) / "arriving.parquet"
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="staging-")))
         try:
-            schema, rows = _gather(arrivals, columns, path)
+            path, rows = _one_file(arrivals, columns, folder, opened)
+            schema = pq.read_schema(path)
+            sources = [schema.field(source) for source in _sources(columns)]
         except (pa.ArrowException, KeyError) as error:
             raise WarehouseError(
                 f"the rows cannot be staged: {error}",
                 where=places.landed,
                 next_step="bring the files' columns and the table's declaration together",
             ) from error
-        types = ", ".join(f"{_name(field.name)} {_sql_type(field)}" for field in schema)
+        constants = {constant: schema.field(constant) for constant in arrivals[0].constants if len(arrivals) > 1}
+        types = ", ".join(f"{_name(field.name)} {_sql_type(field)}" for field in [*sources, *constants.values()])
         run(f"create or replace temporary table {places.landed} ({types})").close()
         if rows:
             _copy(run, places.landed, path, rows)
-    values = [
-        f"{CONVERSIONS[each.conversion].format(source=_name(each.source))} as {_name(each.name)}" for each in columns
+    values = [CONVERSIONS[each.conversion].format(source=_name(each.source)) for each in columns]
+    values += [
+        _name(constant) if constant in constants else f"cast('{day.isoformat()}' as date)"
+        for constant, day in arrivals[0].constants.items()
     ]
-    values += [_name(constant) for constant in arrivals[0].constants]
-    run(
-        f"create or replace temporary table {places.converted} as select {', '.join(values)} from {places.landed}"
-    ).close()
+    names = [_name(each) for each in [*(column.name for column in columns), *arrivals[0].constants]]
+    selected = ", ".join(f"{value} as {name}" for value, name in zip(values, names, strict=True))
+    run(f"create or replace temporary table {places.converted} as select {selected} from {places.landed}").close()
 
 
 def _copy(run: Run, table: str, path: Path, rows: int) -> None:
@@ -78,23 +82,30 @@ def _copy(run: Run, table: str, path: Path, rows: int) -> None:
         )
 
 
-def _gather(arrivals: Sequence[Arrival], columns: Sequence[Column], path: Path) -> tuple[pa.Schema, int]:
-    """One Parquet file of all arrivals' rows, of the columns that are asked for, with the constants beside them."""
-    sources = list(dict.fromkeys(column.source for column in columns))
-    rows = 0
-    with ExitStack() as opened:
-        writer = None
+def _one_file(
+    arrivals: Sequence[Arrival], columns: Sequence[Column], folder: Path, opened: ExitStack
+) -> tuple[Path, int]:
+    """One Parquet file of all arrivals' rows, and their number. The constants are in it where there are several."""
+    path = folder / "arriving.parquet"
+    if len(arrivals) == 1:
+        # Under another name: a quote or a star in its own would mean something to PUT.
+        path.symlink_to(opened.enter_context(parquet_of(arrivals[0].rows)).absolute())
+        return path, pq.read_metadata(path).num_rows
+    sources, rows, writer = _sources(columns), 0, None
+    with ExitStack() as written:
         for arrival in arrivals:
             source = opened.enter_context(pq.ParquetFile(opened.enter_context(parquet_of(arrival.rows))))
+            schema = _with_constants(source.schema_arrow.empty_table().select(sources), arrival.constants).schema
+            writer = writer or written.enter_context(pq.ParquetWriter(path, schema))
             for batch in source.iter_batches(BATCH_ROWS, columns=sources):
                 table = _with_constants(pa.Table.from_batches([batch]).select(sources), arrival.constants)
-                writer = writer or opened.enter_context(pq.ParquetWriter(path, table.schema))
                 writer.write_table(table.cast(writer.schema))
                 rows += table.num_rows
-        if writer is None:
-            empty = _with_constants(source.schema_arrow.empty_table().select(sources), arrivals[-1].constants)
-            return empty.schema, 0
-        return writer.schema, rows
+    return path, rows
+
+
+def _sources(columns: Sequence[Column]) -> list[str]:
+    return list(dict.fromkeys(column.source for column in columns))
 
 
 def _with_constants(table: pa.Table, constants: Mapping[str, date]) -> pa.Table:
