@@ -80,7 +80,8 @@ def test_under_dagster_progress_and_result_arrive_as_pipes_messages_and_log_line
     assert dg.materialize([candidate], resources={"pipes": dg.PipesSubprocessClient()}).success
     progress = [message for message in messages if message["kind"] == "progress"]
     assert [message["round"] for message in progress][:3] == [2, 4, 6]
-    assert all(message["rounds_per_second"] > 0 and message["eta_seconds"] >= 0 for message in progress)
+    assert all(message["rows_per_second"] > 0 and message["eta_seconds"] >= 0 for message in progress)
+    assert all(message["stop_log_loss"] > 0 and message["device_memory_mb"] > 10 for message in progress)
     assert messages[-1]["kind"] == "result" and messages[-1]["trained"] is True
     assert messages[-1]["digest"] == trained.bundle.digest
     assert "round 2 of at most 40" in capfd.readouterr().err

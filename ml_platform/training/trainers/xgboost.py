@@ -10,6 +10,7 @@ again: to continue one that subsamples would give another model.
 
 import hashlib
 import os
+import resource
 import sys
 import time
 import warnings
@@ -181,17 +182,17 @@ def _rehearsal(booster: Any, stop: Any, rounds: int) -> Rehearsal:
     return Rehearsal(rounds, hashlib.sha256(margins.tobytes()).hexdigest())
 
 
-def _mean_over_all(labels: np.ndarray) -> float:
-    """The mean over all processes' rows, so that each of them judges a loss alike."""
+def _over_all(labels: np.ndarray) -> tuple[float, float]:
+    """(how many rows all processes have, the mean of their labels), so that each of them judges a loss alike."""
     collective = import_xgboost().collective
     total, rows = collective.allreduce(np.array([labels.sum(dtype=np.float64), len(labels)]), collective.Op.SUM)
-    return float(total / rows)
+    return float(rows), float(total / rows)
 
 
 def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, rounds: int) -> Any:
     """The callback that reports progress and stops what cannot become a model."""
     xgboost = import_xgboost()
-    rate, stop_rate = (_mean_over_all(rows[role].labels) for role in ("train", "stop"))
+    (learnt, rate), (_, stop_rate) = (_over_all(rows[role].labels) for role in ("train", "stop"))
     constant_loss = -(stop_rate * np.log(rate) + (1 - stop_rate) * np.log(1 - rate))
     every, first = max(1, rounds // REPORTS_PER_TRAINING), Ranks.from_env().is_first
 
@@ -224,6 +225,7 @@ def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, roun
             speed = done / max(seconds, 1e-9)
             eta = (rounds - done) / speed
             best = int(np.argmin(losses))
+            peak = {"device_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
             reporter.log(
                 f"{job.model}: round {done} of at most {rounds} · stop log loss {losses[-1]:.5f}"
                 f" (best {losses[best]:.5f} at {best + 1}) · {speed:.1f} rounds/s · at most {eta:.0f} s left"
@@ -235,6 +237,8 @@ def _watch(job: TrainingJob, rows: Mapping[Role, Rows], reporter: Reporter, roun
                     "rounds": rounds,
                     "stop_log_loss": float(losses[-1]),
                     "rounds_per_second": speed,
+                    "rows_per_second": speed * learnt,
+                    **(peak if job.device == "cpu" else {}),  # XGBoost does not tell how much of a GPU it holds
                     "eta_seconds": eta,
                 }
             )
