@@ -90,9 +90,8 @@ def _landing(table: RawTable, stated: Node | None) -> tuple[Node, Node, list[Edg
         kind="raw",
         columns=(
             *(
-                Column(made.name, made.type, said.get(made.name, ""), units.get(made.name, _unit(made.type)), pii)
+                Column(made.name, made.type, said.get(made.name, ""), units.get(made.name, _unit(made.type)))
                 for made in table.columns
-                for pii in (table.pii.get(made.source),)
             ),
             Column("landed_on", "date", said.get("landed_on", ""), "date"),
         ),

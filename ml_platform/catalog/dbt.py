@@ -149,7 +149,7 @@ def _node(project: Project, resource: Mapping[str, Any], read: Iterable[Node]) -
 def _followed(node: Node, key: str, read: Mapping[str, Node], text: Manifest) -> tuple[Node, list[Edge]]:
     """A model with its columns, and the edges into them. Relations are called as the manifest with the text has it."""
     named = {**text["sources"], **text["nodes"]}
-    at = {_relation(named[each]): source for each, source in read.items() if each in named}
+    at = {_relation(named[each]): source for each, source in {**read, key: node}.items() if each in named}
     columns = {relation: [column.name for column in source.columns] for relation, source in at.items()}
     try:
         sql = named.get(key, {}).get("compiled_code") or ""

@@ -126,7 +126,8 @@ def _drawn(lineage: Lineage, box: _Box, chosen: bool) -> Iterable[str]:
     node = lineage.nodes[box.node]
     version = f" v{node.version}" if node.version is not None else ""
     stroke = f'stroke="{INK}" stroke-width="{2 if chosen else 1}"'
-    yield f"<g><title>{escape(f'{node.id}{version}: {node.description}')}</title>"
+    title = f"{node.id}{version}: {node.description}"
+    yield f"<g><title>{_words(title)}</title>"
     yield f'<rect x="{box.x}" y="{box.y}" width="{BOX}" height="{box.height}" rx="4" fill="{PAPER}" {stroke}/>'
     yield f'<rect x="{box.x}" y="{box.y}" width="{BOX}" height="{LINE + PAD // 2}" rx="4" fill="{FILL[node.kind]}"/>'
     yield _text(box.x, box.at(""), f"{node.id}{version}", ' font-weight="bold"')

@@ -38,7 +38,12 @@ def follow(sql: str, columns: Mapping[Relation, Iterable[str]], dialect: str) ->
         for table in tree.find_all(exp.Table):
             table.set("catalog", None)
         tree = qualify.qualify(
-            tree, dialect=dialect, schema=schema, validate_qualify_columns=False, quote_identifiers=False
+            tree,
+            dialect=dialect,
+            schema=schema,
+            allow_partial_qualification=True,  # a column that is gone makes itself unknown, not the whole query
+            validate_qualify_columns=False,
+            quote_identifiers=False,
         )
         scopes = traverse_scope(tree)
         if not scopes:
