@@ -10,15 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_platform.errors import PlatformError
-from ml_platform.training.job import TrainingFailed
+from ml_platform.training.job import STOPPED, TrainingFailed
 
 Pod = Mapping[str, Any]
 
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError")
 IMAGE_NEVER = ("InvalidImageName", "ErrImageNeverPull")
 TAKEN_AWAY = ("Evicted", "Preempting", "NodeShutdown", "Shutdown", "Terminated", "NodeLost", "NodeAffinity")
-STOPPED = 143
-"""Exit status of a worker that was told to stop by SIGTERM, and did: nobody but the cluster tells it so."""
 _EXCEEDED = re.compile(r"exceed(s|ed)\b")
 _INSUFFICIENT = re.compile(r"Insufficient ([\w./\-]*\w)")
 
@@ -148,7 +146,7 @@ def death_of(
             next_step="look at the node and at the priority class in the model's resources",
         )
     reported = reported_failure(messages)
-    if ended.get("exitCode") == STOPPED:
+    if ended.get("exitCode") == STOPPED:  # nobody but the cluster tells it so
         what = reported.what if reported else "told to stop (SIGTERM)"
         return NodeTakenAway(what, where=_name(known), next_step="look at what deletes pods on that node")
     return reported or TrainingFailed(

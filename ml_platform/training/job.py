@@ -16,6 +16,8 @@ from ml_platform.training.spec import ModelSpec, Reproducible, Trainer
 
 FORMAT_VERSION = 3
 CHECKPOINT_SECONDS = 60
+STOPPED = 143
+"""Exit status of a worker that was told to stop by SIGTERM, and did, as a shell names it."""
 _PLACES_AND_LIMITS = ("data_path", "catalogue_path", "output", "deadline_seconds", "checkpoint_seconds")
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ml_platform.training.job import TrainingFailed
+from ml_platform.training.job import STOPPED, TrainingFailed
 from ml_platform.training.ranks import Ranks
 from ml_platform.training.reporting import open_reporter
 from ml_platform.training.trainers.xgboost import TRACKER, import_xgboost
@@ -25,7 +25,8 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
 OWN_WORDS_SECONDS = 3.0
 """What befalls all processes alike the first one tells itself: so much time it has to do so."""
-KNOWN_CAUSE, STOPPED = 1, 143
+KNOWN_CAUSE = 1
+"""Exit status of a worker that has told why it failed."""
 
 
 def launch(count: int, arguments: Sequence[str]) -> int:

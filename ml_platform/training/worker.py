@@ -10,6 +10,7 @@ error, and to Dagster through Pipes), 143 told to stop by SIGTERM, anything else
 
 import os
 import shutil
+import signal
 import sys
 import time
 from importlib.machinery import ModuleSpec
@@ -19,14 +20,19 @@ from ml_platform.errors import PlatformError
 from ml_platform.registry import bundles
 from ml_platform.training import classifiers, rankers
 from ml_platform.training.data import verify_data
-from ml_platform.training.job import OutOfMemory, TrainingFailed, TrainingInterrupted, TrainingJob, read_job
+from ml_platform.training.job import (
+    STOPPED,
+    OutOfMemory,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingJob,
+    read_job,
+)
 from ml_platform.training.ranks import Ranks
 from ml_platform.training.rehearsal import write_rehearsal
 from ml_platform.training.reporting import Reporter, open_reporter
 from ml_platform.training.trainers import family_of
 
-STOPPED = 143
-"""Exit status after SIGTERM, as a shell names it."""
 _FAMILIES = {"classifier": classifiers, "ranker": rankers}
 
 
@@ -61,7 +67,7 @@ def train(job: TrainingJob, reporter: Reporter) -> bundles.Bundle | None:
         files = _FAMILIES[family_of(job.trainer.kind)].train(job, reporter)
     except MemoryError as error:
         raise OutOfMemory(
-            "the training ran out of this machine's memory",
+            f"the training ran out of memory: {error}",
             where=job.model,
             next_step="give it more (resources.memory_gib), or train on fewer Mondays",
         ) from error
@@ -139,6 +145,8 @@ if __name__ == "__main__":
     sys.meta_path.insert(0, _Unneeded())  # type: ignore[arg-type]
     # OpenMP's idle threads spin by default, which costs half the CPU, and on shared cores most of the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # As the first process of a container it would not even hear the signal; the torch trainer hears it for itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     if len(sys.argv) != 2:
         sys.exit("usage: python -m ml_platform.training.worker JOB.json")
     status = main(sys.argv[1])

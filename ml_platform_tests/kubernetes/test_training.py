@@ -34,6 +34,16 @@ def dying(why: str = "Error", **status: object) -> Fate:
 
 
 EVICTED = dying(reason="Evicted", message=LOW)
+PREEMPTED = dying(
+    conditions=[
+        {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": "Preempted by a pod of higher priority",
+        }
+    ]
+)
 VANISHED = Fate(dies_at=STARTED)
 
 
@@ -96,7 +106,7 @@ def test_one_of_several_processes_that_dies_ends_the_training_with_its_cause_and
     assert not Path(job.output).exists() and cluster.pods == {} and len(cluster.made("Pod")) == 1
 
 
-@pytest.mark.parametrize("fate", [EVICTED, VANISHED], ids=["evicted", "vanished"])
+@pytest.mark.parametrize("fate", [EVICTED, PREEMPTED, VANISHED], ids=["evicted", "preempted", "vanished"])
 def test_a_training_whose_node_is_taken_away_starts_again_in_a_new_pod(
     cluster: Cluster, train: Train, fate: Fate, job_file: Path
 ) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training import data
+from ml_platform.training.job import DeviceMissing, OutOfMemory, TrainingFailed, TrainingJob
 from ml_platform.training.reporting import PlainReporter
 from ml_platform.training.spec import ModelSpec, Trainer
+from ml_platform.training.trainers.xgboost import import_xgboost
 from ml_platform.training.worker import train
 
 MakeJob = Callable[..., TrainingJob]
@@ -20,8 +22,8 @@ def with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
 
 
-def refuse(job: TrainingJob, words: str) -> None:
-    with pytest.raises(TrainingFailed, match=words):
+def refuse(job: TrainingJob, words: str, kind: type[TrainingFailed] = TrainingFailed) -> None:
+    with pytest.raises(kind, match=words):
         train(job, PlainReporter())
     assert not Path(job.output).exists()
 
@@ -110,6 +112,33 @@ def test_parameters_cannot_override_what_makes_a_training_reproducible(
     make_job: MakeJob, rows: pa.Table, spec: ModelSpec, name: str
 ) -> None:
     refuse(make_job(rows, replace(spec, trainer=Trainer("xgboost", 40, 8, {name: 1}))), f"set {name}")
+
+
+def test_a_gpu_that_is_not_there_is_told_and_the_processor_is_not_taken_instead(
+    make_job: MakeJob, rows: pa.Table
+) -> None:
+    if import_xgboost().build_info()["USE_CUDA"] and Path("/dev/nvidia0").exists():
+        pytest.skip("there is a GPU")
+    refuse(replace(make_job(rows), device="cuda"), "XGBoost sees none", DeviceMissing)
+
+
+def no_memory(*_: object, **__: object) -> np.ndarray:
+    return np.empty(1 << 60, np.float32)
+
+
+def no_memory_in_xgboost(*_: object, **__: object) -> None:
+    raise import_xgboost().core.XGBoostError("[1] hist.cc:1: std::bad_alloc")
+
+
+@pytest.mark.parametrize("where", ["reading", "boosting"])
+def test_memory_that_runs_out_is_told_as_such(
+    make_job: MakeJob, rows: pa.Table, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "reading":
+        monkeypatch.setattr(data, "feature_values", no_memory)
+    else:
+        monkeypatch.setattr(import_xgboost(), "train", no_memory_in_xgboost)
+    refuse(make_job(rows), "ran out of memory: .*(allocate|bad_alloc)", OutOfMemory)
 
 
 def test_a_training_past_its_deadline_stops(make_job: MakeJob, rows: pa.Table) -> None:

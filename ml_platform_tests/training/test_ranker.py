@@ -15,11 +15,12 @@ import pytest
 from ml_platform.ranking.baskets import NOTHING, read_catalogues, read_queries
 from ml_platform.registry.bundles import EVALUATION_LISTS, RANKER_FILES, WEIGHTS, Bundle, WrongFamily, open_bundle
 from ml_platform.training.compute import run_worker
-from ml_platform.training.job import DeviceMissing, TrainingFailed, TrainingJob, write_job
+from ml_platform.training.job import STOPPED, DeviceMissing, TrainingFailed, TrainingJob, write_job
 from ml_platform.training.rehearsal import repeats
 from ml_platform.training.reporting import PlainReporter
 from ml_platform.training.spec import Trainer
-from ml_platform.training.worker import STOPPED, main, train
+from ml_platform.training.trainers import ranker_module
+from ml_platform.training.worker import main, train
 from ml_platform_tests.training.baskets import SMALL, World, make_world
 from ml_platform_tests.training.test_worker import WORKER_WITHOUT
 
@@ -164,6 +165,21 @@ def test_embeddings_are_given_for_every_product_and_household(world: World, bund
     items, states = bundle.embeddings(queries, catalogue)
     assert items.shape == (60, 16) and states.shape == (40, 16) and items.dtype == states.dtype == np.float32
     assert np.isfinite(items).all() and np.ptp(states, axis=0).min() > 0
+
+
+def test_the_parts_of_a_score_add_up_to_it_and_only_what_was_bought_before_is_repeated(
+    world: World, bundle: Bundle
+) -> None:
+    queries, catalogue = queries_and_catalogue(world)
+    listed, shares = bundle.rank(queries, catalogue, 20)
+    products, parts, totals = ranker_module("torch").score_parts(
+        bundle.read(WEIGHTS), bundle.vocabulary, queries, catalogue, 20
+    )
+    assert (products == listed).all()
+    np.testing.assert_allclose(np.exp(parts.sum(axis=2) - totals[:, None]), shares, rtol=1e-4)
+    owners = queries.basket_queries[queries.line_baskets]
+    bought = [np.isin(products[row], queries.products[owners == row]) for row in range(len(queries))]
+    assert ((parts[:, :, 2] != 0) == np.stack(bought)).all()
 
 
 def test_a_ranker_scores_no_rows(bundle: Bundle) -> None:

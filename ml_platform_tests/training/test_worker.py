@@ -17,7 +17,7 @@ import pytest
 from ml_platform.registry.bundles import EVALUATION_SCORES, BundleConflict, open_bundle
 from ml_platform.training.compute import run_worker, worker_command
 from ml_platform.training.data import feature_matrix
-from ml_platform.training.job import TrainingFailed, TrainingJob, write_job
+from ml_platform.training.job import STOPPED, TrainingFailed, TrainingJob, write_job
 from ml_platform.training.rehearsal import is_reproducible, repeats
 from ml_platform.training.reporting import PlainReporter
 from ml_platform.training.worker import train
@@ -183,6 +183,19 @@ def test_a_worker_killed_at_any_point_leaves_no_visible_bundle(
     assert not models.exists() or [name for name in os.listdir(models) if not name.startswith(".")] == []
     monkeypatch.delenv("ML_PLATFORM_KILL_AT")
     assert train(job, PlainReporter()).report["rounds"] > 1
+
+
+def test_a_worker_told_to_stop_stops_and_leaves_no_bundle(
+    make_job: Callable[..., TrainingJob], rows: pa.Table, tmp_path: Path
+) -> None:
+    job = make_job(rows)
+    long = replace(job, trainer=replace(job.trainer, rounds=10**6, early_stopping_rounds=10**6))
+    path = write_job(long, tmp_path / "job.json")
+    with subprocess.Popen(worker_command(path), stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout and "train 1,500 rows" in worker.stdout.readline()
+        worker.terminate()
+        assert worker.wait(30) == STOPPED
+    assert not Path(job.output).exists()
 
 
 def test_a_failing_worker_process_tells_the_cause_and_exits_nonzero(

@@ -34,6 +34,7 @@ REPORTS_PER_TRAINING = 20
 TRACKER = "ML_PLATFORM_XGBOOST_TRACKER"
 """Environment variable of a training's processes: where the tracker is that brings them together, as `host:port`."""
 LOST_SECONDS = 30.0
+_NO_MEMORY = ("bad_alloc", "out of memory", "Memory allocation error")
 _DECIDED_BY_THE_JOB = {"objective", "eval_metric", "tree_method", "booster", "device", "seed", "nthread", "verbosity"}
 _SYNONYMS = {"random_state": "seed", "n_jobs": "nthread"}
 
@@ -145,6 +146,8 @@ def _boost(
             if "/collective/" in str(error):
                 # The launcher knows which process was lost and why: it tells, and ends this one before it can guess.
                 time.sleep(LOST_SECONDS)
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise MemoryError(str(error).splitlines()[0]) from error
             raise TrainingFailed(
                 f"XGBoost refuses the training: {str(error).splitlines()[0]}",
                 where=job.model,
