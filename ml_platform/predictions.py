@@ -117,7 +117,7 @@ def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore
             pl.lit(role).alias("role"),
             pl.lit(scorer.version, dtype=pl.Int64).alias("model_version"),
             pl.lit(as_of).alias("feature_as_of"),
-            pl.lit(_data_digest(spec, scorer.bundle, store, as_of)).alias("data_digest"),
+            pl.lit(data_digest(spec, scorer.bundle, store, as_of)).alias("data_digest"),
         )
         .select(list(columns))
         for role, scorer in scorers.items()
@@ -125,7 +125,7 @@ def predict(spec: ModelSpec, scorers: Mapping[Role, Scorer], store: FeatureStore
     return pl.concat(answered)
 
 
-def _data_digest(spec: ModelSpec, bundle: Bundle, store: FeatureStore, as_of: date) -> str:
+def data_digest(spec: ModelSpec, bundle: Bundle, store: FeatureStore, as_of: date) -> str:
     """SHA-256 over the published partitions of the Monday that the bundle reads. Raises SnapshotMissing."""
     digests, items = [], [spec.items] if spec.items else []
     for name in dict.fromkeys([*(reference.split(":")[0] for reference in bundle.features), *items]):

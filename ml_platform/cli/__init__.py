@@ -11,12 +11,12 @@ import typer
 from typer.core import TyperGroup
 
 from ml_platform.cli import output
+from ml_platform.cli.catalog import catalog_app
+from ml_platform.cli.options import Json, Model
 from ml_platform.errors import PlatformError
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why: kept in the ledger for ever.")]
 Who = Annotated[str, typer.Option(help="Who asks: kept in the ledger. Your login name unless told.")]
-Model = Annotated[str, typer.Argument(help="The model's name, as `mlp models` lists it.")]
 
 
 class _Commands(TyperGroup):
@@ -44,6 +44,7 @@ features_app = typer.Typer(help="Read feature tables, as of any time.", no_args_
 app.add_typer(features_app, name="features")
 alerts_app = typer.Typer(help="Show which promises are broken; `ack` takes one on.")
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(catalog_app)
 
 
 @app.command()
@@ -194,6 +195,27 @@ def slo(
     from ml_platform.cli.slo import show_slo
 
     show_slo(history, json)
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="A column, table, model or prediction; every one there is unless told."),
+    ] = None,
+    up: Annotated[bool, typer.Option("--up", help="Only what it is made of.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Only who uses it.")] = False,
+    dot: Annotated[bool, typer.Option("--dot", help="Print a Graphviz digraph.")] = False,
+    json: Json = False,
+) -> None:
+    """Show where a column comes from and who uses it, from the landed file to the prediction.
+
+    Examples: `mlp lineage raw.transactions.retail_disc`, `mlp lineage features/household.spend_cents_28d --up`,
+    `mlp lineage models/MODEL`.
+    """
+    from ml_platform.cli.lineage import show_lineage
+
+    show_lineage(what, up=up, down=down, as_json=json, as_dot=dot)
 
 
 @app.command()

@@ -15,6 +15,7 @@ import polars as pl
 from ml_platform.contracts import Column, FeatureTable
 from ml_platform.evaluation.bootstrap import Group, Measurement
 from ml_platform.registry.bundles import Bundle
+from ml_platform.tasks.account import Account
 from ml_platform.training.spec import Metric, ModelSpec
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Task(Protocol):
 
     def answers(self, bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> np.ndarray:
         """Answers to rows [n, entity…, as_of, `table__column`…]; `items`: the catalogue of their Mondays."""
+        ...
+
+    def accounts(self, bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> list[Account]:
+        """What the answers to such rows add up from: one a row, or one a place of each row's list."""
         ...
 
     def columns(self, spec: ModelSpec, items: FeatureTable | None) -> tuple[tuple[str, ...], tuple[Column, ...]]:

@@ -11,9 +11,11 @@ from ml_platform.evaluation.baselines import fit_baseline
 from ml_platform.evaluation.bootstrap import Group, Measurement
 from ml_platform.evaluation.bootstrap import measure as measure_scores
 from ml_platform.monitoring.sketch import model_columns
-from ml_platform.registry.bundles import Bundle
+from ml_platform.registry.bundles import MODEL, Bundle
+from ml_platform.tasks.account import BIAS, Account, Step
 from ml_platform.training.data import feature_matrix
 from ml_platform.training.spec import Metric, ModelSpec
+from ml_platform.training.trainers import classifier_module
 
 if TYPE_CHECKING:
     from ml_platform.evaluation.report import Evaluation
@@ -33,6 +35,30 @@ def odd_labels(labels: pl.Series) -> str:
 
 def answers(bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> np.ndarray:
     return bundle.predict(feature_matrix(rows.to_arrow(), bundle.columns))
+
+
+def accounts(bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> list[Account]:
+    """SHAP values of the margin, then the logistic function, then the calibration by the two points around."""
+    matrix = feature_matrix(rows.to_arrow(), bundle.columns)
+    trainer = classifier_module(bundle.report["trainer"]["kind"])
+    shares = trainer.contributions(bundle.read(MODEL), matrix).astype(np.float64)
+    raw, names = bundle.predict_raw(matrix), (*bundle.features, BIAS)
+    return [
+        Account(
+            parts=dict(zip(names, row.tolist(), strict=True)),
+            margin=float(row.sum()),
+            steps=(Step("logistic", "1 / (1 + exp(-margin))", float(score)), _calibrated(bundle, score)),
+        )
+        for row, score in zip(shares, raw)
+    ]
+
+
+def _calibrated(bundle: Bundle, raw: np.float32) -> Step:
+    curve = bundle.calibration
+    right = int(np.clip(np.searchsorted(curve.x, raw, side="right"), 1, len(curve.x) - 1))
+    low, high = ((curve.x[at], curve.y[at]) for at in (right - 1, right))
+    said = f"a straight line from ({low[0]:.4f}, {low[1]:.4f}) to ({high[0]:.4f}, {high[1]:.4f})"
+    return Step("calibration", said, float(curve.apply(np.array([raw]))[0]))
 
 
 def columns(spec: ModelSpec, items: FeatureTable | None) -> tuple[tuple[str, ...], tuple[Column, ...]]:

@@ -19,10 +19,12 @@ from ml_platform.ranking.baskets import BASKETS, NOTHING, Catalogue, Queries, re
 from ml_platform.ranking.lists import rank_by_monday
 from ml_platform.ranking.measure import measure_rankings
 from ml_platform.ranking.metrics import LONGEST_LIST
-from ml_platform.registry.bundles import Bundle
+from ml_platform.registry.bundles import WEIGHTS, Bundle
+from ml_platform.tasks.account import Account, Step
 from ml_platform.training.data import feature_values
 from ml_platform.training.job import column_of
 from ml_platform.training.spec import Metric, ModelSpec, RankingMetric
+from ml_platform.training.trainers import ranker_module
 
 if TYPE_CHECKING:
     from ml_platform.evaluation.report import Evaluation
@@ -46,6 +48,24 @@ def odd_labels(labels: pl.Series) -> str:
 
 def answers(bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> np.ndarray:
     return _ranked(bundle, rows, items)[0]
+
+
+def accounts(bundle: Bundle, rows: pl.DataFrame, items: pl.DataFrame | None) -> list[Account]:
+    """Of each listed product the parts of its logit, then the softmax over the catalogue. A network over sequences has
+    no additive shares of features; its score has additive parts, and those are told."""
+    asked, catalogues = read_queries(rows.drop("label", strict=False).to_arrow()), _catalogues(items)
+    trainer, found = ranker_module(bundle.report["trainer"]["kind"]), []
+    for monday in np.unique(asked.as_ofs):
+        catalogue, queries = catalogues[int(monday)], asked.take(np.flatnonzero(asked.as_ofs == monday))
+        scored = trainer.score_parts(bundle.read(WEIGHTS), bundle.vocabulary, queries, catalogue, LONGEST_LIST)
+        said = f"its share of exp(margin) over the {len(catalogue.products):,} products of the catalogue"
+        for products, parts, total in zip(*scored):
+            for product, values in zip(products, parts):
+                margin = float(values.sum())
+                share = Step("softmax", said, float(np.exp(margin - total)))
+                stated = dict(zip(trainer.SCORE_PARTS, values.tolist(), strict=True))
+                found.append(Account(stated, margin, (share,), int(product)))
+    return found
 
 
 def columns(spec: ModelSpec, items: FeatureTable | None) -> tuple[tuple[str, ...], tuple[Column, ...]]:

@@ -2,9 +2,9 @@
 
 `fit(job, …, reporter)` and `rehearse(job, …, reporter)` learn from the roles train and stop alone, and give None where
 another process of the same training has the result. A classifier learns from rows and `predict(model, features)` gives
-raw scores of its bytes; a ranker learns from queries and catalogues, and `rank(model, vocabulary, queries, catalogue,
-k)` gives lists. The same job gives the same bytes. The libraries are imported only once a trainer of theirs is asked
-for.
+raw scores of its bytes, `contributions` what each feature adds to them; a ranker learns from queries and catalogues,
+`rank(model, vocabulary, queries, catalogue, k)` gives lists, `score_parts` what their scores add up from. The same
+job gives the same bytes. The libraries are imported only once a trainer of theirs is asked for.
 """
 
 import importlib
@@ -62,9 +62,13 @@ class ClassifierModule(Protocol):
 
     def predict(self, model: bytes, features: np.ndarray) -> np.ndarray: ...
 
+    def contributions(self, model: bytes, features: np.ndarray) -> np.ndarray: ...
+
 
 class RankerModule(Protocol):
     """What a module offers that trains rankers of products."""
+
+    SCORE_PARTS: tuple[str, ...]
 
     def fit(
         self, job: TrainingJob, queries: Mapping[Role, Queries], catalogues: Mapping[int, Catalogue], reporter: Reporter
@@ -81,6 +85,10 @@ class RankerModule(Protocol):
     def embeddings(
         self, model: bytes, stated: Mapping[str, Any], queries: Queries, catalogue: Catalogue
     ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def score_parts(
+        self, model: bytes, stated: Mapping[str, Any], queries: Queries, catalogue: Catalogue, k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
 
 def family_of(kind: str) -> Family:

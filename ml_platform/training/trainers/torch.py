@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from ml_platform.training.sequence.vocabulary import Vocabulary
 from ml_platform.training.spec import Role
 from ml_platform.training.trainers import FittedRanker, Rehearsal
 
+SCORE_PARTS = ("taste", "popularity", "repetition")
 _SHAPES = {"width", "layers", "heads", "dropout", "repeat_width", "item_statistics"}
 _RECIPE = {"batch_size", "learning_rate", "weight_decay", "gradient_norm"}
 
@@ -103,6 +104,33 @@ def embeddings(
         for rows, batch in _batches(network, vocabulary, queries, catalogue):
             states[rows] = network.encode(batch).numpy()
     return items.numpy(), states
+
+
+def score_parts(
+    model: bytes, stated: Mapping[str, Any], queries: Queries, catalogue: Catalogue, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(products int64 [n, k] as `rank` gives them, parts float64 [n, k, 3], totals float64 [n]): SCORE_PARTS add up to
+    a product's logit, which less the total, the log of the catalogue's summed exponentials, is the log of its share.
+
+    Taste is the transformer's state against the item, popularity is what the item has for everyone, and repetition
+    what the repeat head adds: the difference to the scores of the same queries without what was bought before.
+    """
+    network, vocabulary = load_model(model, stated)
+    k = min(k, len(catalogue.products))
+    products, parts = np.empty((len(queries), k), np.int64), np.empty((len(queries), k, len(SCORE_PARTS)))
+    totals = np.empty(len(queries))
+    for rows, batch in _batches(network, vocabulary, queries, catalogue):
+        nothing = {name: getattr(batch, name)[:0] for name in ("pairs", "pair_rows", "pair_places")}
+        with torch.no_grad():
+            states, whole = network(batch)
+            unrepeated = network(replace(batch, **nothing))[1].double()
+            taste = (states @ (network.item(batch.slots) + network.category(batch.categories)).T).double()
+            whole, places = whole.double(), whole.softmax(dim=1).topk(k, dim=1).indices
+        split = torch.stack([taste, unrepeated - taste, whole - unrepeated], dim=2)
+        products[rows] = catalogue.products[places.numpy()]
+        parts[rows] = split.take_along_dim(places[:, :, None], dim=1).numpy()
+        totals[rows] = whole.logsumexp(dim=1).numpy()
+    return products, parts, totals
 
 
 def load_model(model: bytes, stated: Mapping[str, Any]) -> tuple[NextBasket, Vocabulary]:

@@ -89,6 +89,14 @@ def predict(model: bytes, features: np.ndarray) -> np.ndarray:
     return load_model(model).inplace_predict(features)
 
 
+def contributions(model: bytes, features: np.ndarray) -> np.ndarray:
+    """What each feature adds to the margin: SHAP values [n_rows, n_features + 1] float32, the last column the bias, so
+    that a row adds up to its margin (TreeSHAP; Lundberg et al. 2020, https://doi.org/10.1038/s42256-019-0138-9)."""
+    booster = load_model(model)
+    matrix = import_xgboost().DMatrix(features, feature_names=booster.feature_names)
+    return booster.predict(matrix, pred_contribs=True)
+
+
 def load_model(model: bytes) -> Any:
     """The Booster of UBJ bytes."""
     booster = import_xgboost().Booster()

@@ -1,0 +1,29 @@
+"""The commands that answer from the lineage: why a prediction is what it is, what a change touches, the catalogue."""
+
+from typing import Annotated
+
+import typer
+
+from ml_platform.cli.options import Json, Model
+
+catalog_app = typer.Typer()
+
+
+@catalog_app.command()
+def explain(
+    model: Model,
+    entity: Annotated[
+        str,
+        typer.Argument(help="Whom it is about: the entity's values, joined by `/`: `123`, or `123/BEEF`."),
+    ],
+    week: Annotated[str, typer.Argument(help="The Monday it was made as of, YYYY-MM-DD.")],
+    json: Json = False,
+) -> None:
+    """Account for one prediction: features as read, their source rows' dates, what each adds, the version, the ledger.
+
+    A classifier's margin is told feature by feature (SHAP values), then the steps to the probability; a ranker's scores
+    by their parts. Example: `mlp explain category_replenishment 123/BEEF 2018-01-01`.
+    """
+    from ml_platform.cli.explain import show_explanation
+
+    show_explanation(model, entity, week, json)
