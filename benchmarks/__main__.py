@@ -30,6 +30,8 @@ MEASURES = {
     "ranking": "benchmarks.ranking_evaluation",
     "next_basket": "benchmarks.next_basket_epoch",
     "reaction": "benchmarks.reaction",
+    "lineage": "benchmarks.lineage",
+    "snowflake": "benchmarks.snowflake_transfer",
 }
 
 

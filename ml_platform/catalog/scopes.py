@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlglot import exp
+
 from ml_platform.catalog.graph import ROWS, How
 
 if TYPE_CHECKING:
-    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
 Relation = tuple[str, str]
@@ -73,8 +74,6 @@ class Walk:
         return found
 
     def _look_at(self, scope: "Scope") -> Followed:
-        from sqlglot import exp
-
         query = scope.expression
         if isinstance(query, exp.SetOperation):
             return self._set_operation(scope)
@@ -84,8 +83,6 @@ class Walk:
 
     def _set_operation(self, scope: "Scope") -> Followed:
         """Columns meet by place. What a difference or an intersection compares with decides which rows there are."""
-        from sqlglot import exp
-
         left, right = (self.of(arm) for arm in scope.set_operation_scopes)
         compared = _merged(right.columns.values())
         if isinstance(scope.expression, exp.Union):
@@ -103,8 +100,6 @@ class Walk:
         return Followed({name.lower(): found for name in scope.outer_columns}, NOTHING, found)
 
     def _select(self, scope: "Scope") -> Followed:
-        from sqlglot import exp
-
         query = scope.expression
         if not isinstance(query, exp.Query):
             raise Lost(f"{type(query).__name__} is no query")
@@ -123,8 +118,6 @@ class Walk:
 
     def _star(self, scope: "Scope", projection: "exp.Expr") -> Sources:
         """A `*` that stayed one: of a relation whose columns nobody stated, or of something that hands all on."""
-        from sqlglot import exp
-
         asked = projection.table if isinstance(projection, exp.Column) else ""
         names = [asked] if asked else list(scope.selected_sources)
         found = _merged(self._column(scope, name, "") for name in names)
@@ -140,8 +133,6 @@ class Walk:
         return frozenset(found)
 
     def _rows_of(self, source: "exp.Table | Scope") -> Sources:
-        from sqlglot import exp
-
         if not isinstance(source, exp.Table):
             return self.of(source).rows
         relation = _relation(source)
@@ -155,8 +146,6 @@ class Walk:
         return frozenset(found)
 
     def _add(self, scope: "Scope", node: "exp.Expr", found: set[Source], as_keys: bool) -> None:
-        from sqlglot import exp
-
         if isinstance(node, exp.Column):
             sources = self._column(scope, node.table, node.name)
             found |= _as_keys(sources) if as_keys else sources
@@ -176,8 +165,6 @@ class Walk:
 
     def _column(self, scope: "Scope", table: str, name: str) -> Sources:
         """What a column of a source of the scope is made of. An empty name: all of the source's columns."""
-        from sqlglot import exp
-
         source = self._source(scope, table)
         if source is None:  # nobody states whose it is: it may be of any
             read = {each.relation for each in self._rows_read(scope)}
@@ -208,8 +195,6 @@ class Walk:
 
 def _recursive_queries(scopes: "list[Scope]") -> "dict[int, Scope]":
     """The whole of each recursive query, by its first arm: sqlglot lets the query's own name mean that arm alone."""
-    from sqlglot import exp
-
     found: dict[int, Scope] = {}
     for scope in scopes:
         cte = scope.expression.parent
@@ -221,8 +206,6 @@ def _recursive_queries(scopes: "list[Scope]") -> "dict[int, Scope]":
 
 
 def _expressions(parts: "Iterable[object]") -> "Iterator[exp.Expr]":
-    from sqlglot import exp
-
     for part in parts:
         if isinstance(part, exp.Expr):
             yield part
@@ -249,16 +232,12 @@ def _deciding(query: "exp.Expr") -> list[object]:
 
 def _counts_rows(node: "exp.Expr") -> bool:
     """Whether an aggregate is of rows, not of a column's values."""
-    from sqlglot import exp
-
     return isinstance(node, exp.AggFunc) and not isinstance(node.parent, exp.WithinGroup) and not node.find(exp.Column)
 
 
 def _is_beside(node: "exp.Expr", part: str) -> bool:
     """Whether a part of an expression only partitions or orders. In `within group` the order of a quantile is of its
     values."""
-    from sqlglot import exp
-
     if isinstance(node, exp.Order):
         within = node.parent
         quantile = exp.PercentileCont | exp.PercentileDisc | exp.Mode
@@ -268,8 +247,6 @@ def _is_beside(node: "exp.Expr", part: str) -> bool:
 
 def _relation(table: "exp.Table") -> Relation | None:
     """What a table is called; None for a table function, which is nobody's."""
-    from sqlglot import exp
-
     return (table.db.lower(), table.name.lower()) if isinstance(table.this, exp.Identifier) else None
 
 

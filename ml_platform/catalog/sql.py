@@ -9,6 +9,11 @@ query that cannot be read at all, as LineageUnknown.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer import qualify
+from sqlglot.optimizer.scope import traverse_scope
+
 from ml_platform.catalog.scopes import Followed, Lost, Relation, Walk
 from ml_platform.errors import PlatformError
 
@@ -19,11 +24,6 @@ class LineageUnknown(PlatformError):
 
 def follow(sql: str, columns: Mapping[Relation, Iterable[str]], dialect: str) -> Followed:
     """Follows a query, given the columns of the relations it may name. Raises LineageUnknown."""
-    from sqlglot import exp, parse_one
-    from sqlglot.errors import SqlglotError
-    from sqlglot.optimizer import qualify
-    from sqlglot.optimizer.scope import traverse_scope
-
     schema: dict[str, Any] = {}
     for (namespace, table), names in columns.items():
         stated = dict.fromkeys(names, "text")
