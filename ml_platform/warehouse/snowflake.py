@@ -25,7 +25,7 @@ from snowflake.connector.cursor import SnowflakeCursor
 from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse import snowflake_arrow, snowflake_stage
 from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared
-from ml_platform.warehouse.snowflake_errors import engine_errors
+from ml_platform.warehouse.snowflake_errors import engine_errors, key_errors
 from ml_platform.warehouse.snowflake_sql import name, short, translate
 
 if TYPE_CHECKING:
@@ -70,7 +70,18 @@ class SnowflakeWarehouse:
             session.close()
 
     def connect(self, tag: str) -> "SnowflakeConnection":
-        with engine_errors(f"connect to {self.account.account} as {self.account.user}", self.account.secrets):
+        """A connection of the connector's own. Raises WarehouseDenied, WarehouseUnavailable."""
+        parameters = {
+            "QUERY_TAG": tag,
+            "TIMEZONE": "UTC",
+            "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_seconds,
+            "LOCK_TIMEOUT": self.wait_seconds,
+            "ABORT_DETACHED_QUERY": True,
+        }
+        with (
+            engine_errors(f"connect to {self.account.account} as {self.account.user}", self.account.secrets),
+            key_errors(self.account),
+        ):
             return snowflake.connector.connect(
                 **self.account.connection(),
                 application="ml_platform",
@@ -78,13 +89,7 @@ class SnowflakeWarehouse:
                 arrow_number_to_decimal=True,
                 login_timeout=self.patience_seconds,
                 network_timeout=self.patience_seconds,
-                session_parameters={
-                    "QUERY_TAG": tag,
-                    "TIMEZONE": "UTC",
-                    "STATEMENT_TIMEOUT_IN_SECONDS": self.statement_seconds,
-                    "LOCK_TIMEOUT": self.wait_seconds,
-                    "ABORT_DETACHED_QUERY": True,
-                },
+                session_parameters=parameters,
             )
 
 

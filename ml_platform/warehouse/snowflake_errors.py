@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import snowflake.connector.errors as engine
 
 from ml_platform.redaction import redact_text
+from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse.base import WarehouseBusy, WarehouseDenied, WarehouseError, WarehouseUnavailable
 
 
@@ -90,6 +91,21 @@ def engine_errors(where: str, secrets: Sequence[str]) -> Iterator[None]:
         yield
     except (engine.Error, OSError) as error:
         raise typed(error, where, secrets) from None
+
+
+@contextmanager
+def key_errors(account: SnowflakeAccount) -> Iterator[None]:
+    """Raises WarehouseDenied for a private key that cannot be read: the connector has no error of its own for it."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if account.private_key_path is None:
+            raise
+        raise WarehouseDenied(
+            f"the private key cannot be read: {_hidden(str(error), account.secrets)}",
+            where=account.private_key_path,
+            next_step="set SNOWFLAKE_PRIVATE_KEY_PASSPHRASE to the key's own, or make the key anew (docs/snowflake.md)",
+        ) from None
 
 
 def typed(error: Exception, where: str, secrets: Sequence[str]) -> WarehouseError:

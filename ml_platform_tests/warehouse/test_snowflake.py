@@ -15,8 +15,11 @@ import pyarrow as pa
 import pytest
 import snowflake.connector
 import snowflake.connector.errors as engine
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ml_platform.cli.doctor import diagnose
+from ml_platform.errors import ConfigurationError
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loading import create_raw, load_all
 from ml_platform.landing.tables import RAW_TABLES
@@ -75,6 +78,42 @@ def test_the_profile_chooses_snowflake_and_the_override_takes_it_back(emulator: 
     assert (settings.compute, settings.steps) == ("local", "forked")
     back = Settings.from_env({"ML_PLATFORM_PROFILE": "snowflake", "ML_PLATFORM_WAREHOUSE": "duckdb"})
     assert back.snowflake is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"SNOWFLAKE_ROLE": "", "SNOWFLAKE_DATABASE": ""}, "needs SNOWFLAKE_ROLE, SNOWFLAKE_DATABASE"),
+        ({"SNOWFLAKE_PASSWORD": ""}, "one of SNOWFLAKE_PRIVATE_KEY_PATH, SNOWFLAKE_TOKEN, SNOWFLAKE_PASSWORD"),
+        ({"SNOWFLAKE_TOKEN": SECRET}, "SNOWFLAKE_TOKEN and SNOWFLAKE_PASSWORD are both set"),
+        ({"SNOWFLAKE_PASSWORD": "", "SNOWFLAKE_PRIVATE_KEY_PATH": "/no/where.p8"}, "no file /no/where.p8"),
+        ({"SNOWFLAKE_PASSWORD": "", "SNOWFLAKE_TOKEN": SECRET, "SNOWFLAKE_AUTHENTICATOR": "x"}, "'x' does not sign in"),
+        ({"ML_PLATFORM_SCHEMA_PREFIX": 'a"b'}, "cannot begin the name of a schema"),
+        ({"SNOWFLAKE_PORT": "0"}, "'0' is not a port"),
+    ],
+)
+def test_what_is_missing_or_cannot_hold_is_named_before_anything_connects(
+    emulator: dict[str, str], changed: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env({**emulator, "ML_PLATFORM_PROFILE": "snowflake", **changed})
+    assert says in caught.value.what
+    assert SECRET not in str(caught.value) and emulator["SNOWFLAKE_PASSWORD"] not in str(caught.value)
+
+
+def test_a_key_pair_signs_in_and_a_wrong_passphrase_is_a_clear_error(emulator: dict[str, str], tmp_path: Path) -> None:
+    made = rsa.generate_private_key(65537, 2048)
+    locked = serialization.BestAvailableEncryption(SECRET.encode())
+    path = tmp_path / "key.p8"
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    path.write_bytes(made.private_bytes(*form, locked))
+    environ = {**emulator, "SNOWFLAKE_PASSWORD": "", "SNOWFLAKE_PRIVATE_KEY_PATH": str(path)}
+    with on_snowflake({**environ, "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": SECRET}).session("sign in") as session:
+        assert session.read("select 1 as one")["one"].to_list() == [1]
+    for wrong in ("another", ""):
+        with pytest.raises(WarehouseDenied, match="SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"):
+            with on_snowflake({**environ, "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": wrong}).session("sign in"):
+                pass
 
 
 def test_a_statement_of_ours_is_whole_in_snowflakes_words_and_its_relations_have_the_prefix() -> None:
