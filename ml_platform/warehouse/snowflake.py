@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import snowflake.connector
 from snowflake.connector.cursor import SnowflakeCursor
 
+from ml_platform.memory import give_back
 from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse import snowflake_arrow, snowflake_stage
 from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared
@@ -147,6 +148,7 @@ class SnowflakeSession:
                     for chunk in cursor.fetch_arrow_batches(force_microsecond_precision=True):
                         writer.write_table(snowflake_arrow.conformed(chunk, schema))
                         rows += chunk.num_rows
+                        give_back()  # the threads that fetch ahead each keep what they have freed
         return rows
 
     @contextmanager

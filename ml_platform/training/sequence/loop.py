@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ml_platform.killpoints import kill_point
+from ml_platform.memory import give_back
 from ml_platform.training.job import TrainingFailed, TrainingJob
-from ml_platform.training.sequence.memory import give_back
 from ml_platform.training.sequence.model import Batch, NextBasket, loss_of
 from ml_platform.training.sequence.ranks import Ranks
 from ml_platform.training.sequence.resident import Resident, batches_of

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ml_platform.memory import give_back
 from ml_platform.ranking.baskets import NOTHING, Catalogue, Queries
 from ml_platform.training.checkpoints import Checkpoints, newest_intact
 from ml_platform.training.job import OutOfMemory, TrainingFailed, TrainingInterrupted, TrainingJob
 from ml_platform.training.reporting import Reporter
 from ml_platform.training.sequence.ablation import importance_of
 from ml_platform.training.sequence.loop import EVALUATION_BATCH, Loop, Part, Recipe
-from ml_platform.training.sequence.memory import give_back
 from ml_platform.training.sequence.model import Architecture, NextBasket
 from ml_platform.training.sequence.ranks import Ranks, device_of
 from ml_platform.training.sequence.resident import Resident, batches_of

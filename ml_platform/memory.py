@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def give_back() -> None:
-    """Batches are of ever other sizes, so the heap's holes grow: by a gigabyte an epoch of 28,000 queries.
+    """Batches are of ever other sizes, so the heap's holes grow: by a gigabyte in an epoch of the sequence trainer.
 
     Where the C library is not GNU's, only Arrow's memory goes back.
     """
