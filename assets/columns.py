@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MODEL_STAGES = ("champion", "candidate")
 PII_CHECK = "only_allowed_pii"
+SCHEMA = "dagster/column_schema"
 SOURCES_SHOWN = 5
 
 
@@ -74,7 +75,7 @@ def show_columns(
         node = graph.nodes.get(node_of(key))
         if node:
             schema = _schema(graph, node, constraints or {})
-            told = {"dagster/column_schema": schema, "dagster/column_lineage": _column_lineage(graph, node)}
+            told = {SCHEMA: schema, "dagster/column_lineage": _column_lineage(graph, node)}
             context.add_asset_metadata({**told, **seen(graph, node.id)}, asset_key=key, partition_key=newest)
 
 

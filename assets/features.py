@@ -33,7 +33,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         group_name="features",
         kinds={"polars", "parquet", "pandera"},
         tags={"stage": "features"},
-        metadata={"dagster/column_schema": column_schema(table), "ttl_days": table.ttl_days},
+        metadata={"ttl_days": table.ttl_days},
         partitions_def=AS_OF_MONDAYS,
         automation_condition=when_inputs_are_new(backfill=True),
         backfill_policy=ONE_RUN,
@@ -64,8 +64,7 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
         kept_aside = [week.as_of.isoformat() for week in weeks if week.published is None]
         if kept_aside:
             raise dg.Failure(f"{table.name}: kept aside and not published: {', '.join(kept_aside)}; see the checks")
-        stated = {each.name: each.constraints for each in column_schema(table).columns}
-        show_columns(context, lineage_now(), key, constraints=stated)
+        show_columns(context, lineage_now(), key, constraints=_constraints(table))
         yield dg.MaterializeResult(
             metadata={
                 "dagster/row_count": sum(week.rows for week in weeks),
@@ -84,20 +83,12 @@ def build_feature_asset(table: FeatureTable) -> dg.AssetsDefinition:
     return feature_table
 
 
-def column_schema(table: FeatureTable) -> dg.TableSchema:
-    """The contract as the UI shows it: type, description with unit and bounds, PII class."""
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name=column.name,
-                type=column.dtype,
-                description=f"{column.description} [{column.unit}]",
-                constraints=dg.TableColumnConstraints(nullable=column.nullable, other=list(column.bounds)),
-                tags={"pii": column.pii, "unit": column.unit},
-            )
-            for column in table.columns
-        ]
-    )
+def _constraints(table: FeatureTable) -> dict[str, dg.TableColumnConstraints]:
+    """Nullability and bounds of each column, as the contract states them."""
+    return {
+        column.name: dg.TableColumnConstraints(nullable=column.nullable, other=list(column.bounds))
+        for column in table.columns
+    }
 
 
 def _contract_result(key: dg.AssetKey, weeks: "list[Week]") -> dg.AssetCheckResult:

@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtProject, dbt_assets
 
 from assets.automation import when_inputs_are_new
-from assets.columns import lineage_now, show_columns
+from assets.columns import SCHEMA, lineage_now, show_columns
 from assets.freshness import BY_DAY, BY_WEEK
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, ONE_RUN, WEEK_BEFORE
 from ml_platform.calendar import parse_day, parse_monday
@@ -31,6 +31,8 @@ class Translator(DagsterDbtTranslator):
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
+        # Of two schemas Dagster shows the definition's, and that of a materialisation says more (see `assets.columns`).
+        spec = spec.replace_attributes(metadata={k: v for k, v in spec.metadata.items() if k != SCHEMA})
         return dg.apply_freshness_policy(spec, BY_WEEK if spec.group_name == WEEKLY else BY_DAY)
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
