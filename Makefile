@@ -12,7 +12,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 export PYTHONPATH :=
 
-.PHONY: help demo ui live test bench lock lint types clean
+.PHONY: help demo ui live test impact bench lock lint types clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -39,6 +39,9 @@ live: $(STAMP)  ## replay the year with every sensor on (SPEED=seconds a day or 
 
 test: $(STAMP) lint types  ## every check and every test
 	@$(BIN)/python -m pytest
+
+impact: $(STAMP)  ## what the working tree changes, as Markdown for a pull request (BASE=a git ref)
+	@$(BIN)/mlp impact $${BASE:+--base="$$BASE"}
 
 bench: $(STAMP)  ## measure, write benchmarks/results.json and the README's table
 	@$(BIN)/python -m benchmarks

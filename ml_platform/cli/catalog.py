@@ -27,3 +27,19 @@ def explain(
     from ml_platform.cli.explain import show_explanation
 
     show_explanation(model, entity, week, json)
+
+
+@catalog_app.command()
+def impact(
+    base: Annotated[
+        str, typer.Option(metavar="REF", help="The git ref to compare with; of a branch, where it was left.")
+    ] = "origin/main",
+    json: Json = False,
+) -> None:
+    """Say what the working tree changes: features, models that need retraining, predictions, owners. As Markdown.
+
+    Example: `mlp impact --base HEAD~1`.
+    """
+    from ml_platform.cli.impact import show_impact
+
+    show_impact(base, json)
