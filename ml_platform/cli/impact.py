@@ -46,6 +46,6 @@ def show_impact(base: str, as_json: bool) -> None:
     output.show_json({**shown, "files": changed, **rows})
 
 
-def _row(each: Reached) -> dict[str, Any]:
+def _row(each: "Reached") -> dict[str, Any]:
     said = {"node": each.node.id, "certain": each.certain, "columns": each.columns, "because": each.because}
     return {**said, "owner": each.node.owner}
