@@ -2,8 +2,8 @@
 
 `Warm` starts the parent, `python -m ml_platform_tests.warm SOCKET MODULE…`, which imports the modules and then forks
 one child a connection, in the state it was in before any of them: no thread, no file, no connection of its own. A child
-runs one command line of Python with the environment and the standard output it is sent. Of every command some test
-starts a fresh process too: what has to be imported, and that it can be, is not seen here.
+runs one command line of Python with the environment and the standard output it is sent. Workers find none of the HEAVY
+libraries. Of every command some test starts a fresh process too.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from typing import TextIO
 POLL_SECONDS = 0.01
 LENGTH = 1 << 20
 WORKER = "ml_platform.training.worker"
+HEAVY = ("dagster", "polars", "mlflow", "pandera", "duckdb", "evidently")
+"""What no worker finds here, as where Dagster is not installed."""
 
 
 class Process:
@@ -60,20 +63,22 @@ class Process:
 class Warm:
     """A parent that has imported `modules`, and starts those commands whose module or program is `program`."""
 
-    def __init__(self, folder: Path, program: str, *modules: str) -> None:
-        self._program, self._path = program, folder / "warm.sock"
+    def __init__(self, program: str, *modules: str) -> None:
+        self._program, self._folder = program, tempfile.TemporaryDirectory(prefix="warm-")
+        self._path = Path(self._folder.name) / "socket"  # short: the system allows a hundred characters
         command = [sys.executable, "-m", __name__, str(self._path), program, *modules]
         self._parent = subprocess.Popen(command, stdin=subprocess.PIPE)
+
+    def wait_until_ready(self) -> None:
+        """Until its imports are done: who calls over HTTP waits for a container with a limit."""
+        self._connect().close()
 
     def runs(self, command: Sequence[str]) -> bool:
         return self._program in (command[0], command[2] if command[1:2] == ["-m"] else None)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> Process:
         """The command as a process whose output, errors included, is its `stdout`."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        while connection.connect_ex(str(self._path)):
-            assert self._parent.poll() is None, "the warm parent died"
-            time.sleep(POLL_SECONDS)
+        connection = self._connect()
         reading, writing = os.pipe()
         request = json.dumps({"command": list(command), "environment": dict(environment)}).encode()
         assert len(request) < LENGTH
@@ -83,13 +88,29 @@ class Warm:
 
     def stop(self) -> None:
         self._parent.communicate()  # the end of its input is its own
+        self._folder.cleanup()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        while connection.connect_ex(str(self._path)):
+            assert self._parent.poll() is None, "the warm parent died"
+            time.sleep(POLL_SECONDS)
+        return connection
+
+
+class _Forbidden:
+    """Import finder: what a worker must not need is not there for it."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in HEAVY:
+            raise ImportError(f"{name} must not be needed by a worker")
 
 
 def _serve(path: str, program: str, modules: Sequence[str]) -> None:
     if program == WORKER:
         from ml_platform.training.worker import _Unneeded
 
-        sys.meta_path.insert(0, _Unneeded())  # type: ignore[arg-type]
+        sys.meta_path[:0] = [_Forbidden(), _Unneeded()]  # type: ignore[list-item]
     for module in modules:
         import_module(module)
     sys.modules.pop(program, None)  # it is run, as `python -m` does, not imported
@@ -109,7 +130,10 @@ def _serve(path: str, program: str, modules: Sequence[str]) -> None:
 
 def _attend(connection: socket.socket) -> None:
     """Runs what the connection asks for, and tells it the process's number, and in the end its status."""
-    request, (output,), *_ = socket.recv_fds(connection, LENGTH, 1)
+    request, outputs, *_ = socket.recv_fds(connection, LENGTH, 1)
+    if not outputs:
+        os._exit(0)  # only asked whether we are ready
+    (output,) = outputs
     if (pid := os.fork()) == 0:
         connection.close()
         _run(output, **json.loads(request))

@@ -135,11 +135,13 @@ class Cluster:
         return [body for body in self.bodies if body["kind"] == kind]
 
     def create(self, kind: str, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Refuses what the API's schema does not allow."""
+        """Refuses what the API's schema does not allow, and a name that is taken."""
         version, name = KINDS[kind]
         body = {"apiVersion": version, "kind": name, **body}
         kubernetes_validate.validate(body, VERSION, strict=True)
         with self.lock:
+            if body["metadata"]["name"] in (self.pods if kind == "pods" else self.jobs):
+                raise FileExistsError(body["metadata"]["name"])
             self.bodies.append(body)
             made = {**body, "metadata": {**body["metadata"], "namespace": namespace, "uid": f"uid-{len(self.bodies)}"}}
             if kind == "pods":
@@ -287,6 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, cluster.job_status(name) if kind == "jobs" else cluster.see(cluster.pods[name]))
         except KeyError:
             self._send(404, {"kind": "Status", "apiVersion": "v1", "message": f"{kind} {name!r} not found"})
+        except FileExistsError as taken:
+            self._send(409, {"kind": "Status", "apiVersion": "v1", "message": f"{kind} {taken} already exists"})
         except kubernetes_validate.ValidationError as error:
             cluster.refused.append(error.message)
             self._send(422, {"kind": "Status", "apiVersion": "v1", "message": error.message})

@@ -37,10 +37,10 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, ...]]:
+def warm() -> Iterator[tuple[Warm, ...]]:
     """What starts the containers of a module's cluster: their imports are paid once."""
     worker = ("xgboost", "pyarrow.parquet", "dagster_pipes", "ml_platform.training.worker")
-    started = (Warm(tmp_path_factory.mktemp("warm"), WORKER, *worker),)
+    started = (Warm(WORKER, *worker),)
     yield started
     for each in started:
         each.stop()
@@ -54,6 +54,8 @@ def cluster(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, warm: t
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pods, "POLL_SECONDS", POLL_SECONDS)
+    for each in warm:
+        each.wait_until_ready()
     with serving(tmp_path, warm) as (served, kubeconfig):
         for name, value in {**PLACE, "ML_PLATFORM_HOME": str(home), "KUBECONFIG": str(kubeconfig)}.items():
             monkeypatch.setenv(name, value)

@@ -1,6 +1,7 @@
 """Trainings of sequences that are killed, as processes and as pods: they go on from the newest intact checkpoint, and
 end with the very bits of one that nobody disturbed."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from ml_platform.registry.bundles import Bundle, open_bundle
 from ml_platform.training.compute import worker_command
 from ml_platform.training.job import TrainingJob, read_job, write_job
+from ml_platform.training.rehearsal import repeats
 from ml_platform_tests.kubernetes.cluster import Cluster, Fate, killed
 from ml_platform_tests.kubernetes.conftest import Ended
 from ml_platform_tests.training.baskets import World, make_world
@@ -20,10 +22,10 @@ EVICTED = killed(reason="Evicted", message="The node was low on resource: memory
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, ...]]:
+def warm() -> Iterator[tuple[Warm, ...]]:
     """torch and what it imports at its first step: ten seconds of a processor, once."""
     trainer = ("torch._dynamo", "ml_platform.training.trainers.torch", "pyarrow.parquet", "dagster_pipes")
-    started = Warm(tmp_path_factory.mktemp("warm"), WORKER, *trainer)
+    started = Warm(WORKER, *trainer)
     yield (started,)
     started.stop()
 
@@ -68,6 +70,17 @@ def test_a_worker_killed_and_started_again_ends_with_the_very_same_bundle(
     resumed = "goes on from the checkpoint of step 1" in said
     assert resumed == (point == "checkpoint.visible"), "what was not yet in sight is not there"
     assert sorted(os.listdir(tmp_path)) == ["bundle", "job.json"], "checkpoints are gone with the training"
+
+
+def test_a_rehearsal_in_another_process_repeats_the_first_steps_to_the_bit_and_needs_no_heavy_library(
+    world: World, warm: tuple[Warm, ...], undisturbed: Bundle, tmp_path: Path
+) -> None:
+    outcome = tmp_path / "rehearsal.json"
+    status, said = run(warm, world.job(outcome, rehearsal_rounds=2), tmp_path)
+    assert status == 0, said
+    assert repeats(outcome, undisturbed)
+    outcome.write_text(json.dumps(json.loads(outcome.read_text()) | {"margins_sha256": "0" * 64}))
+    assert not repeats(outcome, undisturbed)
 
 
 def test_an_evicted_pod_s_next_one_goes_on_from_its_checkpoint_to_the_same_metrics_to_the_bit(

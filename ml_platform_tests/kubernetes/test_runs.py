@@ -33,14 +33,11 @@ RECORDED: set[tuple[str, str, str]] = set()
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, ...]]:
+def warm() -> Iterator[tuple[Warm, ...]]:
     """Workers, and Dagster's runs and steps."""
     worker = ("xgboost", "pyarrow.parquet", "dagster_pipes")
     dagster = ("dagster._cli", "dagster_k8s", "mlflow", "polars", "sqlalchemy")
-    started = (
-        Warm(tmp_path_factory.mktemp("worker"), WORKER, *worker),
-        Warm(tmp_path_factory.mktemp("dagster"), "dagster", *dagster),
-    )
+    started = Warm(WORKER, *worker), Warm("dagster", *dagster)
     yield started
     for each in started:
         each.stop()

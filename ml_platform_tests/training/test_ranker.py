@@ -1,10 +1,7 @@
 """Rankers by real worker processes: the same bits again, also after SIGKILL, and on several processes."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +13,11 @@ from ml_platform.ranking.baskets import NOTHING, read_catalogues, read_queries
 from ml_platform.registry.bundles import EVALUATION_LISTS, RANKER_FILES, WEIGHTS, Bundle, WrongFamily, open_bundle
 from ml_platform.training.compute import run_worker
 from ml_platform.training.job import STOPPED, DeviceMissing, TrainingFailed, TrainingJob, write_job
-from ml_platform.training.rehearsal import repeats
 from ml_platform.training.reporting import PlainReporter
 from ml_platform.training.spec import Trainer
 from ml_platform.training.trainers import ranker_module
 from ml_platform.training.worker import main, train
 from ml_platform_tests.training.baskets import SMALL, World, make_world
-from ml_platform_tests.training.test_worker import WORKER_WITHOUT
 
 STEPS = 18
 """3 Mondays of 40 queries in batches of about 16, twice."""
@@ -96,19 +91,6 @@ def test_a_worker_whose_training_another_has_taken_over_commits_no_bundle(
 
     monkeypatch.setattr(trainer, "_run", run_and_be_replaced)
     fail(job, "another one trains this job", WorkerFenced)
-
-
-def test_a_rehearsal_in_a_fresh_process_repeats_the_first_steps_to_the_bit_and_needs_no_heavy_library(
-    world: World, bundle: Bundle, tmp_path: Path
-) -> None:
-    job = write_job(world.job(tmp_path / "rehearsal.json", rehearsal_rounds=2), tmp_path / "job.json")
-    script = WORKER_WITHOUT.format(forbidden=("dagster", "polars", "mlflow", "pandera"))
-    done = subprocess.run([sys.executable, "-c", script, job], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert repeats(tmp_path / "rehearsal.json", bundle)
-    changed = json.loads((tmp_path / "rehearsal.json").read_text()) | {"margins_sha256": "0" * 64}
-    (tmp_path / "rehearsal.json").write_text(json.dumps(changed))
-    assert not repeats(tmp_path / "rehearsal.json", bundle)
 
 
 def test_two_processes_learn_what_one_does(world: World, tmp_path: Path) -> None:
