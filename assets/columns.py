@@ -67,25 +67,26 @@ def show_columns(
     graph: "Lineage",
     *keys: dg.AssetKey,
     constraints: Mapping[str, dg.TableColumnConstraints] | None = None,
+    users: bool = True,
 ) -> None:
-    """Adds to the assets that are being made what their columns are and come from. Of a run over many partitions only
-    to the newest, which is the one that is looked at: a year of days would keep it 365 times."""
+    """Adds to the assets that are being made what their columns are and come from, and who uses them. Of a run over
+    many partitions only to the newest, which is the one that is looked at: a year of days would keep it 365 times."""
     newest = context.partition_key_range.end if context.assets_def.partitions_def else None
     for key in keys:
         node = graph.nodes.get(node_of(key))
         if node:
             schema = _schema(graph, node, constraints or {})
             told = {SCHEMA: schema, "dagster/column_lineage": _column_lineage(graph, node)}
-            context.add_asset_metadata({**told, **seen(graph, node.id)}, asset_key=key, partition_key=newest)
+            context.add_asset_metadata({**told, **seen(graph, node.id, users)}, asset_key=key, partition_key=newest)
 
 
-def seen(graph: "Lineage", node: str) -> dict[str, dg.MetadataValue]:
-    """The picture of a node's columns, and who uses it."""
+def seen(graph: "Lineage", node: str, users: bool = True) -> dict[str, dg.MetadataValue]:
+    """The picture of a node's columns, and who uses it (unless nobody can tell, as in a graph without SQL)."""
     from ml_platform.catalog.picture import markdown, picture
     from ml_platform.catalog.uses import used_by
 
     drawn = dg.MetadataValue.md(markdown(picture(graph, node), f"columns of {node}"))
-    return {"column_picture": drawn, "used_by": table_of(used_by(graph, node))}
+    return {"column_picture": drawn, **({"used_by": table_of(used_by(graph, node))} if users else {})}
 
 
 def node_of(key: dg.AssetKey) -> str:

@@ -45,7 +45,8 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
             rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
             cost = session.cost()
         loaded = [outcome for outcome in outcomes if outcome.loaded]
-        show_columns(context, lineage_now(with_sql=False), context.asset_key)
+        # Before the first build only a compilation would know the SQL, and a landed file is not kept waiting for one.
+        show_columns(context, lineage_now(with_sql=False), context.asset_key, users=False)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": rows,
