@@ -12,7 +12,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_LINK_MODE ?= copy
 export PYTHONPATH :=
 
-.PHONY: help demo ui live test impact bench lock lint types clean
+.PHONY: help demo ui live test impact catalog bench lock lint types clean
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
@@ -42,6 +42,9 @@ test: $(STAMP) lint types  ## every check and every test
 
 impact: $(STAMP)  ## what the working tree changes, as Markdown for a pull request (BASE=a git ref)
 	@$(BIN)/mlp impact $${BASE:+--base="$$BASE"}
+
+catalog: $(STAMP)  ## write catalog.html: lineage and features of this home as one page (OUT=another file)
+	@$(BIN)/mlp catalog $${OUT:+--out="$$OUT"}
 
 bench: $(STAMP)  ## measure, write benchmarks/results.json and the README's table
 	@$(BIN)/python -m benchmarks

@@ -1,5 +1,6 @@
 """The commands that answer from the lineage: why a prediction is what it is, what a change touches, the catalogue."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,3 +44,15 @@ def impact(
     from ml_platform.cli.impact import show_impact
 
     show_impact(base, json)
+
+
+@catalog_app.command("catalog")
+def catalog(
+    out: Annotated[Path, typer.Option(help="The file to write: one page that needs no server and no network.")] = Path(
+        "catalog.html"
+    ),
+) -> None:
+    """Write the catalogue of this home as one HTML page: lineage to click through, features with figures and drift."""
+    from ml_platform.cli.site import write_catalog
+
+    write_catalog(out)
