@@ -42,11 +42,12 @@ class UnknownPrediction(PlatformError):
 
 @dataclass(frozen=True)
 class Feature:
-    """What the model read. `contribution`: to the margin; None where the trainer tells no shares of features."""
+    """What the model read. `as_of`: None when its table had no row that was still good. `contribution`: to the margin;
+    None where the trainer tells no shares of features."""
 
     reference: str
     value: Any
-    as_of: date
+    as_of: date | None
     contribution: float | None
 
 
