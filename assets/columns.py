@@ -10,6 +10,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -54,12 +55,20 @@ def declared(built: Mapping[str, Any] | None = None, *, with_sql: bool = True) -
 
 
 def lineage_now(
-    champions: "Mapping[str, Champion] | None" = None, built: Mapping[str, Any] | None = None, *, with_sql: bool = True
+    champions: "Mapping[str, Champion] | None" = None,
+    built: Mapping[str, Any] | None = None,
+    *,
+    model: ModelSpec | None = None,
+    with_sql: bool = True,
 ) -> "Lineage":
-    """The lineage as the checkout declares it; see `declared`."""
+    """The lineage as the checkout declares it; see `declared`. `model`: the one whose asset asks, which need not stand
+    in `assets/models`."""
     from ml_platform.catalog.build import build_lineage
 
-    return build_lineage(declared(built, with_sql=with_sql), champions)
+    stated = declared(built, with_sql=with_sql)
+    if model:
+        stated = replace(stated, models={**stated.models, model.name: model})
+    return build_lineage(stated, champions)
 
 
 def show_columns(

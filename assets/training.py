@@ -45,7 +45,7 @@ def build_training_set_asset(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         from ml_platform.training.sets import build_training_set, summary_rows
 
-        graph = lineage_now()
+        graph = lineage_now(model=spec)
         verdict = pii_result(key, spec, graph)
         yield verdict
         if not verdict.passed:
@@ -124,7 +124,7 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
             run_id=context.run_id,
             tracking_run_id=attempt.run_id,
         )
-        show_columns(context, lineage_now(), context.asset_key)
+        show_columns(context, lineage_now(model=spec), context.asset_key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(bundle.digest),
             metadata={
