@@ -7,6 +7,7 @@ files, which never change and which anyone may read while the warehouse is at wo
 """
 
 import difflib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -139,7 +140,7 @@ def _published(spec: ModelSpec, entity: str, week: str, table: PartitionedTable)
     if len(parts) != len(spec.entity):
         example = "/".join(str(value) for value in rows.select(spec.entity).row(0)) if rows.height else shape
         raise UnknownPrediction(
-            f"{entity!r} is not of the form {shape}", where="ENTITY", next_step=f"write it as in {example}"
+            f"{entity!r} is not of the form {shape}", where="ENTITY", next_step=f"write it as in {shlex.quote(example)}"
         )
     for name, text in zip(spec.entity, parts, strict=True):
         found = rows.filter(pl.col(name).cast(pl.String) == text)

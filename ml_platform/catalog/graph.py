@@ -18,7 +18,6 @@ a parameter, or of a landed file; what could not be followed has an `unknown` ed
 node's own rows says that the node reads what nobody declares; otherwise no edge stays within a node.
 """
 
-import difflib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ from functools import cached_property
 from typing import Literal
 
 from ml_platform.contracts.pii import Pii
-from ml_platform.errors import PlatformError
 
 Kind = Literal[
     "landing", "raw", "staging", "marts", "feature_models", "features", "labels", "training_set", "model",
@@ -37,10 +35,6 @@ How = Literal["expression", "key", "unknown"]
 ROWS = "*"
 VALUES: tuple[How, ...] = ("expression", "unknown")
 """What a value may come from: the edges that PII follows, and that a tree shows unless told otherwise."""
-
-
-class UnknownName(PlatformError):
-    """No node and no column has this name."""
 
 
 @dataclass(frozen=True, order=True)
@@ -167,35 +161,6 @@ class Lineage:
             waiting.extend(fresh)
         return [node for node in self.nodes if node in seen]
 
-    # -------------------------------------------------------------------- names
-
-    def find(self, name: str) -> ColumnRef | Node:
-        """What a person calls `raw.transactions.sales_cents`, `features/household.spend_cents_28d`,
-        `household:spend_cents_28d`, `models/<model>` or `predictions/<model>`.
-
-        A column of the landed file may be named as one of the raw table. Raises UnknownName with the nearest names.
-        """
-        said = name.strip().strip("/")
-        if ":" in said:
-            said = f"features/{said.replace(':', '/', 1)}"
-        words = tuple(said.replace(".", "/").split("/"))
-        if words in self._ids:
-            return self.nodes[self._ids[words]]
-        node, column = self._ids.get(words[:-1], ""), words[-1]
-        for place in (node, node.replace("raw/", "landing/", 1)):
-            if place in self.nodes and (self.nodes[place].column(column) or column == ROWS):
-                return ColumnRef(place, column)
-        known = [str(ref) for ref in self.refs(node)] if node else [*self.nodes, *self._column_names]
-        near = difflib.get_close_matches(said if not node else f"{node}.{column}", known, n=3, cutoff=0.4)
-        raise UnknownName(
-            f"there is nothing called {name!r}" if not node else f"{node} has no column {column!r}",
-            where=name,
-            next_step=f"did you mean {', '.join(near)}?"
-            if near
-            else "name a thing as in raw.transactions.sales_cents, "
-            "features/household, household:spend_cents_28d, models/<model>, predictions/<model>",
-        )
-
     # ---------------------------------------------------------------------- PII
 
     def pii_paths(self, ref: ColumnRef) -> dict[Pii, list[Edge]]:
@@ -245,15 +210,6 @@ class Lineage:
     @cached_property
     def _node_children(self) -> dict[str, set[str]]:
         return _pairs((edge.source.node, edge.target.node) for edge in self.edges)
-
-    @cached_property
-    def _ids(self) -> dict[tuple[str, ...], str]:
-        ids = {tuple(node.id.split("/")): node.id for node in self.nodes.values()}
-        return {node.asset: node.id for node in self.nodes.values() if node.asset} | ids
-
-    @cached_property
-    def _column_names(self) -> list[str]:
-        return [f"{node.id}.{column.name}" for node in self.nodes.values() for column in node.columns]
 
     def _declared_pii(self, ref: ColumnRef) -> Pii | None:
         column = self.nodes[ref.node].column(ref.column)

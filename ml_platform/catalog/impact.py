@@ -54,7 +54,8 @@ class Impact:
 @dataclass(frozen=True)
 class Reached:
     """A node at or below what changed. `certain`: below a touched one; otherwise only suspected. `columns`: how many of
-    its columns hold something of what changed; 0 where it only decides about rows. `because`: the nearest changes."""
+    its columns hold something of what changed; 0 where it only decides about rows. `because`: the changes, the nearest
+    first."""
 
     node: Node
     certain: bool
@@ -92,7 +93,9 @@ def reached(lineage: Lineage, impact: Impact, *kinds: Kind) -> list[Reached]:
         node = lineage.nodes[id_]
         if node.kind in kinds:
             above = lineage.above([id_])
-            because = [each for each in above if each in (impact.touched if id_ in certain else impact.suspected)]
+            because = [
+                each for each in reversed(above) if each in (impact.touched if id_ in certain else impact.suspected)
+            ]
             columns = sum(ref in held for ref in lineage.refs(id_)[:-1])
             found.append(Reached(node, id_ in certain, columns, tuple(because)))
     return found

@@ -1,11 +1,12 @@
 """An impact as Markdown for a pull request. Names and paths stand in code spans and can end neither span nor table."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ml_platform.catalog.graph import Lineage
 from ml_platform.catalog.impact import Impact, Reached, reached
 
+SUSPECTED = "perhaps: the code that makes it"
 NAMED = 5
 """How many changes are named as the cause; the rest is counted."""
 
@@ -33,31 +34,40 @@ def code(text: str) -> str:
 def _touching(lineage: Lineage, impact: Impact) -> Iterable[str]:
     features, models = reached(lineage, impact, "features"), reached(lineage, impact, "model")
     answers = reached(lineage, impact, "predictions", "embeddings")
-    changed = [(id_, paths, "") for id_, paths in impact.touched.items()]
-    changed += [
-        (id_, paths, "perhaps: the code that makes it")
-        for id_, paths in impact.suspected.items()
-        if id_ not in impact.touched
-    ]
+    changed = _by_cause(impact)
     owners = {each.node.owner for each in (*features, *models, *answers)} | {
-        lineage.nodes[id_].owner for id_, _, _ in changed
+        lineage.nodes[id_].owner for ids in changed.values() for id_ in ids
     }
     yield f"**Who should know:** {', '.join(map(code, sorted(owners - {''}))) or 'nobody is named'}"
     yield from _table(
         ("changed", "by", "owner", ""),
-        [(code(id_), _named(paths), _owner(lineage.nodes[id_].owner), said) for id_, paths, said in changed],
+        [
+            (", ".join(map(code, ids)), _named(paths), _owners(lineage.nodes[id_].owner for id_ in ids), said)
+            for (paths, said), ids in changed.items()
+        ],
     )
     yield from _table(
-        ("features", "columns", "owner"), [(code(e.node.id), _share(e), _owner(e.node.owner)) for e in features]
+        ("features", "columns", "owner"), [(code(e.node.id), _share(e), _owners([e.node.owner])) for e in features]
     )
     yield from _table(
         ("model", "needs retraining", "champion", "because of", "owner"),
-        [(code(e.node.id), _sure(e), _version(e), _named(e.because), _owner(e.node.owner)) for e in models],
+        [(code(e.node.id), _sure(e), _version(e), _named(e.because), _owners([e.node.owner])) for e in models],
     )
     yield from _table(
         ("predictions", "will differ", "made by", "owner"),
-        [(code(e.node.id), _sure(e), _version(e), _owner(e.node.owner)) for e in answers],
+        [(code(e.node.id), _sure(e), _version(e), _owners([e.node.owner])) for e in answers],
     )
+
+
+def _by_cause(impact: Impact) -> Mapping[tuple[tuple[str, ...], str], list[str]]:
+    """The nodes that the same files make, and how sure that is; the touched ones first."""
+    found: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for id_, paths in impact.touched.items():
+        found.setdefault((paths, ""), []).append(id_)
+    for id_, paths in impact.suspected.items():
+        if id_ not in impact.touched:
+            found.setdefault((paths, SUSPECTED), []).append(id_)
+    return found
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -84,8 +94,8 @@ def _version(each: Reached) -> str:
     return f"v{each.node.version}" if each.node.version is not None else "–"
 
 
-def _owner(owner: str) -> str:
-    return code(owner) if owner else "–"
+def _owners(owners: Iterable[str]) -> str:
+    return ", ".join(map(code, sorted({*owners} - {""}))) or "–"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from ml_platform.calendar import parse_monday
 from ml_platform.catalog.explain import Explanation, Feature, Places, explain
 from ml_platform.catalog.source_rows import SourceRows
 from ml_platform.cli import output
@@ -25,6 +26,7 @@ def show_explanation(model: str, entity: str, week: str, as_json: bool) -> None:
 
     if model not in MODELS:
         raise unknown_model(model, list(MODELS))
+    parse_monday(week)  # before anything heavy is opened
     found = explain(MODELS[model], entity, week, _places())
     if as_json:
         stated = asdict(found) | {"scores": [account.score for account in found.accounts]}
@@ -83,6 +85,8 @@ def _way(found: Explanation) -> Iterable[Mapping[str, Any]]:
     yield from ({"step": name, "value": _signed(value), "how": "of every row"} for name, value in rest.items())
     yield {"step": "margin", "value": _signed(account.margin), "how": "the sum of both"}
     yield from ({"step": step.name, "value": f"{step.value:.6f}", "how": step.said} for step in account.steps)
+    told = "the same" if found.reproduced else "another: see below"
+    yield {"step": "published", "value": f"{found.published[0]:.6f}", "how": told}
 
 
 def _list_title(found: Explanation) -> str:
@@ -91,7 +95,7 @@ def _list_title(found: Explanation) -> str:
 
 
 def _list(found: Explanation) -> Iterable[Mapping[str, Any]]:
-    for place, account in enumerate(found.accounts, start=1):
+    for place, (account, published) in enumerate(zip(found.accounts, found.published), start=1):
         parts = {name: _signed(value) for name, value in account.parts.items()}
         yield {
             "rank": place,
@@ -99,6 +103,7 @@ def _list(found: Explanation) -> Iterable[Mapping[str, Any]]:
             **parts,
             "margin": _signed(account.margin),
             "score": f"{account.score:.6f}",
+            "published": f"{published:.6f}",
         }
 
 
@@ -110,7 +115,7 @@ def _source(source: SourceRows) -> dict[str, Any]:
         "rows": source.rows,
         "of": source.narrowed_by or "the whole table",
         "newest landed": source.landed_on,
-        "newest event": source.event and f"{source.event:%Y-%m-%d %H:%M} UTC",
+        "newest event (UTC)": source.event and f"{source.event:%Y-%m-%d %H:%M}",
     }
 
 
@@ -125,7 +130,8 @@ def _doubts(found: Explanation) -> Iterable[str]:
     if not found.features_unchanged:
         yield "The features were published again since: what stands here is what they say now."
     if not found.reproduced:
-        yield f"The published score is {found.published[0]:.6f}, made again it is {found.accounts[0].score:.6f}."
+        cause = "; the features are the same, so code or machine is another" if found.features_unchanged else ""
+        yield f"The published score is {found.published[0]:.6f}, made again it is {found.accounts[0].score:.6f}{cause}."
 
 
 def _signed(value: float) -> str:

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from ml_platform.catalog.champions import read_champions
-from ml_platform.catalog.graph import ColumnRef, Lineage, Node, UnknownName
+from ml_platform.catalog.graph import ColumnRef, Lineage, Node
+from ml_platform.catalog.names import UnknownName, find, path_of
 from ml_platform.catalog.table import Change, changes_since
 from ml_platform.catalog.walk import Branch, dot, keys_of, printable, tree
 from ml_platform.cli import output
@@ -45,9 +46,9 @@ def show_lineage(what: str | None, *, up: bool, down: bool, as_json: bool, as_do
     graph = lineage_now(read_champions(settings.ledger_url, MODELS))
     changes = changes_since(graph, settings.lake)
     if what is None:
-        _show_nodes(graph, as_json)
+        _show_nodes(graph, changes, as_json)
         return
-    found = find(graph, what, changes)
+    found = find_or_tell(graph, what, changes)
     up, down = (up, down) if up or down else (True, True)
     if as_dot:
         print(dot(graph, found, up=up, down=down))
@@ -61,13 +62,13 @@ def show_lineage(what: str | None, *, up: bool, down: bool, as_json: bool, as_do
     _show_footer(graph, changes)
 
 
-def find(graph: Lineage, what: str, changes: list[Change]) -> ColumnRef | Node:
+def find_or_tell(graph: Lineage, what: str, changes: list[Change]) -> ColumnRef | Node:
     """The thing of that name. Raises UnknownName: with the new name of a column that was renamed, or the nearest."""
     try:
-        return graph.find(what)
+        return find(graph, what)
     except UnknownName as unknown:
         for change in changes:
-            if change.what != "added" and f"{change.node}.{change.column}".replace("/", ".") == what.replace("/", "."):
+            if change.what != "added" and path_of(what) == path_of(f"{change.node}.{change.column}"):
                 next_step = f"mlp lineage {change.node}.{change.now}" if change.now else unknown.next_step
                 raise UnknownName(
                     f"{change} since the last run of catalog/lineage", where=what, next_step=next_step
@@ -109,7 +110,7 @@ def read_states(settings: Settings, graph: Lineage) -> dict[str, State]:
     return states
 
 
-def _show_nodes(graph: Lineage, as_json: bool) -> None:
+def _show_nodes(graph: Lineage, changes: list[Change], as_json: bool) -> None:
     rows = [
         {
             "node": node.id,
@@ -122,7 +123,7 @@ def _show_nodes(graph: Lineage, as_json: bool) -> None:
     ]
     output.show_rows(rows, title="Lineage", as_json=as_json)
     if not as_json:
-        _show_footer(graph, [])
+        _show_footer(graph, changes)
 
 
 def _show_trees(
@@ -185,7 +186,7 @@ def _about(graph: Lineage, found: ColumnRef | Node, node: Node) -> list[str]:
 def _show_footer(graph: Lineage, changes: list[Change]) -> None:
     console, share = output.console(), graph.resolved()
     for change in changes:
-        console.print(f"since the last run of catalog/lineage, {_words(str(change))}")
+        console.print(f"since the last run of catalog/lineage, {_words(str(change))}", soft_wrap=True)
     said = f"{share.followed} of {share.columns} columns made by SQL are followed to their sources ({share.share:.1%})"
     console.print(f"[dim]{said}[/]")
 

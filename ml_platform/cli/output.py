@@ -14,10 +14,16 @@ from rich.table import Table
 
 from ml_platform.errors import PlatformError
 
+WIDTH_OF_A_PIPE = 1000
+
 
 def console() -> Console:
-    """A console on standard output as it is now."""
-    return Console(soft_wrap=False, highlight=False)
+    """A console on standard output as it is now. A pipe or a file has no width of its own, so nothing is wrapped there
+    and names can be searched for; `COLUMNS` states one."""
+    found = Console(soft_wrap=False, highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = WIDTH_OF_A_PIPE
+    return found
 
 
 def show_error(error: PlatformError) -> None:

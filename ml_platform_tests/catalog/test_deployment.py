@@ -14,6 +14,7 @@ import assets.columns
 from assets.models import MODELS
 from ml_platform.catalog.build import Declared, build_lineage
 from ml_platform.catalog.graph import ColumnRef, Lineage
+from ml_platform.catalog.names import find
 from ml_platform.catalog.pii import forbidden_inputs
 from ml_platform.cli import app
 from ml_platform.contracts import AS_OF, Column, FeatureTable
@@ -56,7 +57,7 @@ def test_the_receipts_money_is_followed_all_the_way_to_each_household_models_pre
     }
     stages = {whole.nodes[node].kind for node in on_the_way}
     assert stages == {"raw", "staging", "marts", "feature_models", "features", "training_set", "model"}
-    assert whole.find("raw.transactions.sales_value") == start
+    assert find(whole, "raw.transactions.sales_value") == start
     assert start in {edge.source for edge in whole.upstream(score)}
 
 
@@ -220,5 +221,8 @@ def test_unknown_columns_that_were_renamed_since_the_last_run_are_told_by_their_
 
     edges = tuple(sorted(replace(edge, source=then(edge.source), target=then(edge.target)) for edge in whole.edges))
     publish(Lineage(before, edges), home / "lake")
-    code, said = mlp("features.household.spend")
-    assert code == 1 and "was renamed to spend_cents_28d" in " ".join(said.split())
+    for name in ("features.household.spend", "household:spend"):
+        code, said = mlp(name)
+        assert code == 1 and "was renamed to spend_cents_28d" in " ".join(said.split())
+    for thing in ((), ("models/" + CLASSIFIERS[0], "--up")):
+        assert "features/household.spend was renamed to spend_cents_28d" in mlp(*thing)[1]

@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ml_platform.catalog.graph import Column, ColumnRef, Lineage, Node, UnknownName
+from ml_platform.catalog.graph import Column, ColumnRef, Lineage, Node
+from ml_platform.catalog.names import UnknownName, find
 from ml_platform.catalog.picture import markdown, picture
 from ml_platform.catalog.table import changes_since, publish, views_path
 from ml_platform.catalog.uses import used_by
@@ -63,22 +64,34 @@ def test_a_tree_opens_each_step_once():
     ],
 )
 def test_a_column_answers_to_every_way_of_writing_its_name(said: str, found: str):
-    assert str(DIAMOND.find(said)) == found
+    assert str(find(DIAMOND, said)) == found
 
 
 def test_a_node_answers_to_its_id_and_to_its_assets_key():
     model = Node("models/m", "model", (), asset=("models", "m", "champion"))
     lineage = Lineage({model.id: model}, ())
-    assert lineage.find("models/m") == lineage.find("models.m.champion") == model
+    assert find(lineage, "models/m") == find(lineage, "models.m.champion") == model
 
 
 @pytest.mark.parametrize(
-    ("said", "near"), [("raw.t.aa", "raw/t.a"), ("features/g", "features/f"), (HOSTILE, "name a thing")]
+    ("said", "near"),
+    [
+        *(("raw.t.aa", "raw/t.a, raw/t.b?"), ("features/g", "features/f"), ("RAW.T.A", "raw/t.a"), ("b", "raw/t.b")),
+        (HOSTILE, "name a thing"),
+    ],
 )
 def test_an_unknown_name_is_told_the_nearest(said: str, near: str):
     with pytest.raises(UnknownName) as unknown:
-        DIAMOND.find(said)
+        find(DIAMOND, said)
     assert near in unknown.value.next_step
+
+
+def test_a_column_of_the_landed_file_is_found_and_suggested_under_the_raw_tables_name():
+    told = drawn({"landing/t": ["sales_value"], "raw/t": ["sales_cents"]})
+    assert find(told, "raw.t.sales_value") == ref("landing/t.sales_value")
+    with pytest.raises(UnknownName) as unknown:
+        find(told, "raw.t.sales_valu")
+    assert "did you mean landing/t.sales_value" in str(unknown.value) and "*" not in str(unknown.value)
 
 
 def test_personal_data_flows_along_values_and_suspicions_but_not_along_keys():

@@ -127,6 +127,15 @@ def test_a_macro_reaches_its_models_and_the_platforms_own_code_is_only_suspected
     assert {each.certain for each in reached(LINEAGE, repository.impact(), "model", "predictions")} == {False}
 
 
+def test_what_the_same_file_makes_is_one_line_and_the_nearest_change_is_named_first(repository: Repository) -> None:
+    repository.write("specs/m.py", "SPEC = 2\n")
+    repository.write("dbt/models/a.sql", "select 2")
+    found = repository.impact()
+    told = markdown(LINEAGE, found)
+    assert "| `models/m`, `predictions/m` | `specs/m.py` | `team:m` |  |" in told
+    assert "| `models/m` | yes | v3 | `models/m`, `marts/a` | `team:m` |" in told
+
+
 def test_words_alone_touch_nothing_and_what_is_gone_still_counts(repository: Repository) -> None:
     repository.write("specs/m.py", '"""Another word."""\n\nSPEC = (1)  # said\n')
     repository.write("dbt/models/schema.yml", PROPERTIES.replace("old", "new"))
