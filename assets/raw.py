@@ -1,4 +1,7 @@
-"""Landed files become raw tables: one asset a table, one partition a landing day, one transaction a delivery."""
+"""Landed files become raw tables: one asset a table, one partition a landing day, one transaction a delivery.
+
+What the warehouse has already is no asset that is made here: it is watched (`landing.external`, `sensors.external`).
+"""
 
 import dagster as dg
 
@@ -6,6 +9,7 @@ from assets.columns import lineage_now, show_columns
 from assets.freshness import BY_DAY
 from assets.partitions import LANDING_DAYS, ONE_RUN
 from ml_platform.calendar import parse_day
+from ml_platform.landing.external import ExternalTable, read_external_tables
 from ml_platform.landing.tables import RAW_TABLES, RawTable
 from ml_platform.settings import Settings
 from ml_platform.warehouse.base import quote
@@ -39,7 +43,7 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
         deliveries = landing.folder().deliveries(table.name, first, last)
         demand_every_day(table, deliveries, first, last)
         with warehouse.open(context).session(f"load {table.relation}") as session:
-            create_raw(session)
+            create_raw(session, EXTERNAL)
             outcomes = load_all(session, table, deliveries)
             noted = note_loaded(session, lake.root(), table)
             rows = session.read(f"select count(*) as n from {quote(table.relation)}")["n"][0]
@@ -63,4 +67,24 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
     return raw_table
 
 
-RAW_ASSETS = [build_raw_asset(table) for table in RAW_TABLES.values()]
+def build_external_asset(external: ExternalTable) -> dg.AssetSpec:
+    """The asset `raw/<table>` of a table that stands elsewhere: a day of it is there when a look has found it whole."""
+    table = external.table
+    return dg.AssetSpec(
+        key=["raw", table.name],
+        description=f"{table.description} Read where it stands, in {external.relation}.",
+        owners=[table.owner],
+        group_name="raw",
+        kinds={"table", Settings.from_env().warehouse},
+        tags={"stage": "raw"},
+        partitions_def=LANDING_DAYS,
+        freshness_policy=BY_DAY,
+        metadata={"dagster/table_name": external.relation, "key": ", ".join(table.key), "cadence": table.cadence},
+    )
+
+
+EXTERNAL = read_external_tables(Settings.from_env().external_tables)
+RAW_ASSETS = [
+    build_external_asset(EXTERNAL[name]) if name in EXTERNAL else build_raw_asset(table)
+    for name, table in RAW_TABLES.items()
+]

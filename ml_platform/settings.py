@@ -69,6 +69,7 @@ class Cluster:
 class Settings:
     """Paths are absolute. `households` keeps only a stable slice of that many households of the replayed data.
 
+    `external_tables`: the file that declares raw tables which the warehouse has already, None where all of them land.
     `warehouse`: the engine that holds rows and features; `snowflake` says which account, None when it is not Snowflake.
     `compute`: where models are trained; `cluster` says where in Kubernetes, None when that is not there. `steps`:
     whether a run's steps are processes of their own, forked, stay in the run's process (faster), or are pods.
@@ -80,6 +81,7 @@ class Settings:
     ledger_url: str
     alerts_url: str
     households: int | None
+    external_tables: Path | None
     warehouse: str
     compute: str
     steps: str
@@ -92,6 +94,7 @@ class Settings:
         warehouse = _one_of(environ, "ML_PLATFORM_WAREHOUSE", WAREHOUSES, PROFILES[profile]["warehouse"])
         compute = _one_of(environ, "ML_PLATFORM_COMPUTE", COMPUTES, PROFILES[profile]["compute"])
         home = Path(environ.get("ML_PLATFORM_HOME") or REPOSITORY / ".home").expanduser().resolve()
+        external = environ.get("ML_PLATFORM_EXTERNAL_TABLES")
         return cls(
             profile=profile,
             home=home,
@@ -99,6 +102,7 @@ class Settings:
             ledger_url=environ.get("ML_PLATFORM_LEDGER_URL") or f"sqlite:///{home / 'ledger.db'}",
             alerts_url=environ.get("ML_PLATFORM_ALERTS_URL") or f"sqlite:///{home / 'alerts.db'}",
             households=_whole_number(environ, "ML_PLATFORM_HOUSEHOLDS"),
+            external_tables=Path(external).expanduser() if external else None,
             warehouse=warehouse,
             compute=compute,
             steps=_one_of(environ, "ML_PLATFORM_STEPS", STEPS, PROFILES[profile]["steps"]),

@@ -47,6 +47,12 @@ class WarehouseResource(dg.ConfigurableResource):
         assets = ",".join(sorted(key.to_user_string() for key in context.selected_asset_keys))
         return open_warehouse(Settings.from_env(), {"run": context.run_id, "assets": assets[:LONGEST_TAG]})
 
+    def watched_by(self, sensor: str) -> "Warehouse":
+        """The same for a sensor, which has no run."""
+        from ml_platform.warehouse import open_warehouse
+
+        return open_warehouse(Settings.from_env(), {"sensor": sensor})
+
 
 class LakeResource(dg.ConfigurableResource):
     """Published Parquet, readable by anyone at any time: features, training sets, bundles, predictions."""

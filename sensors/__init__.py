@@ -6,9 +6,10 @@ crash between tick and run, or hours of downtime lead to one effect, and never t
 """
 
 from sensors.alerts import alerts
+from sensors.external import EXTERNAL_SENSORS
 from sensors.landing import landing
 from sensors.promotion import promotion
 from sensors.retraining import retraining
 from sensors.weekly import weekly
 
-SENSORS = [landing, weekly, retraining, promotion, alerts]
+SENSORS = [*EXTERNAL_SENSORS, landing, weekly, retraining, promotion, alerts]

@@ -10,7 +10,8 @@ from ml_platform.cli.instance import open_instance
 from ml_platform.cli.land import land, summary
 from ml_platform.cli.models import show_model_tables
 from ml_platform.cli.progress import row_count
-from ml_platform.cli.run import execute_all, landed_through, load_definitions, plan, show_plan
+from ml_platform.cli.run import execute_all, load_definitions, look_at_external_tables, plan, show_plan
+from ml_platform.landing.through import known_through
 from ml_platform.settings import Settings
 
 LAST_DAY = "2017-12-31"
@@ -35,7 +36,8 @@ def run_demo() -> None:
         terminal.print("  it has landed already")
     terminal.print("[bold]2.[/] The graph is materialised")
     instance, defs = open_instance(settings), load_definitions()
-    runs = plan(defs, instance, "*", landed_through(settings.landing))
+    look_at_external_tables(settings, instance)
+    runs = plan(defs, instance, "*", known_through(settings))
     show_plan(runs)
     with output.own_terminal() as live:
         execute_all(defs, instance, runs, live)

@@ -148,12 +148,12 @@ def _guarded(subject: str, check: Callable[[Settings], Finding], settings: Setti
 
 
 def _landing(settings: Settings) -> Finding:
-    from ml_platform.landing.files import LandingFolder
+    from ml_platform.landing.through import known_through
 
-    through = LandingFolder(settings.landing).landed_through()
+    through = known_through(settings)
     if through is None:
         return Finding("landing", None, "nothing has landed yet", "mlp land --until 2017-12-31")
-    return Finding("landing", True, f"landed through {through}")
+    return Finding("landing", True, f"known through {through}")
 
 
 def _warehouse(settings: Settings) -> Finding:

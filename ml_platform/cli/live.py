@@ -28,7 +28,7 @@ from ml_platform.clock import Clock
 from ml_platform.errors import ConfigurationError, PlatformError
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loaded import read_loaded
-from ml_platform.landing.tables import RAW_TABLES
+from ml_platform.landing.tables import DAILY
 from ml_platform.settings import REPOSITORY, Settings
 
 DEFAULT_SECONDS_A_DAY = 3.0
@@ -128,7 +128,7 @@ def _follow(settings: Settings, day: date) -> None:
     """Moves the clock to the day after `day`, but no further than a day ahead of what is loaded: a replay that outruns
     the machine would break every promise of freshness."""
     clock = Clock(settings.home)
-    loaded = [read_loaded(settings.lake, name) for name, table in RAW_TABLES.items() if table.cadence == "daily"]
+    loaded = [read_loaded(settings.lake, name) for name in DAILY]
     known = min(each.landed_on for each in loaded if each) if all(loaded) else OPENING_DAY
     to = min(day, known + DAY) + DAY
     if not clock.replayed or to > clock.today():

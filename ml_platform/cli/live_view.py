@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ml_platform.clock import Clock
 from ml_platform.errors import PlatformError
-from ml_platform.landing.files import LandingFolder
+from ml_platform.landing.through import known_through
 from ml_platform.settings import Settings
 from ml_platform.training.spec import ModelSpec
 
@@ -23,7 +23,7 @@ def view(settings: Settings) -> Group:
 
     clock = Clock(settings.home)
     today = clock.today()
-    landed = LandingFolder(settings.landing).landed_through()
+    landed = known_through(settings)
     try:
         readings = read_promises(settings, today)
     except PlatformError as error:

@@ -63,7 +63,11 @@ def plan_runs(
     if not assets:
         raise NothingToRun("the selection names no asset", where="mlp run", next_step="see `mlp run --help`")
     if landed_through is None:
-        raise NothingToRun("nothing has landed yet", where="landing", next_step="mlp land --until 2017-12-31")
+        raise NothingToRun(
+            "nothing has landed yet",
+            where="landing",
+            next_step="mlp land --until 2017-12-31, or wait until each external table has a whole day",
+        )
     first, last = _span(partition) if partition else (OPENING_DAY, CLOSING_DAY)
     last_day = min(landed_through, last)
     all_days = [day.isoformat() for day in days(max(first, OPENING_DAY), last_day)]

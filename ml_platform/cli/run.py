@@ -2,7 +2,6 @@
 
 import warnings
 from datetime import date
-from pathlib import Path
 
 from dagster import (
     AssetKey,
@@ -20,7 +19,7 @@ from ml_platform.cli import output
 from ml_platform.cli.execute import execute
 from ml_platform.cli.instance import open_instance
 from ml_platform.cli.plan import AssetState, NothingToRun, PlannedRun, plan_runs
-from ml_platform.landing.files import LandingFolder
+from ml_platform.landing.through import known_through
 from ml_platform.settings import Settings
 
 
@@ -28,7 +27,8 @@ def run_selection(selection: str, *, partition: str | None, force: bool, dry_run
     """Plans `selection` and executes what is due. Raises NothingToRun or RunFailed."""
     settings = Settings.from_env()
     instance, defs = open_instance(settings), load_definitions()
-    runs = plan(defs, instance, selection, landed_through(settings.landing), partition=partition, force=force)
+    look_at_external_tables(settings, instance)
+    runs = plan(defs, instance, selection, known_through(settings), partition=partition, force=force)
     show_plan(runs, as_json)
     if not dry_run:
         with output.own_terminal() as terminal:
@@ -44,9 +44,15 @@ def load_definitions() -> Definitions:
     return defs
 
 
-def landed_through(landing: Path) -> date | None:
-    """The newest day of which everything has landed."""
-    return LandingFolder(landing).landed_through()
+def look_at_external_tables(settings: Settings, instance: DagsterInstance) -> None:
+    """As their sensors do, for a home whose daemon does not run. Raises what `sensors.external.look_at` raises."""
+    from assets.raw import EXTERNAL
+    from ml_platform.warehouse import open_warehouse
+    from sensors.external import look_at
+
+    for external in EXTERNAL.values():
+        for event in look_at(external, open_warehouse(settings, {"command": "mlp run"}), instance).events:
+            instance.report_runless_asset_event(event)
 
 
 def plan(

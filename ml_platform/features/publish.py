@@ -17,7 +17,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.features.audit import AuditOutcome, audit_point_in_time, sampled_entities
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import Published
-from ml_platform.landing.tables import RAW_TABLES
+from ml_platform.landing.tables import DAILY
 from ml_platform.warehouse.base import Session, quote
 
 MONDAYS_AT_ONCE = 8
@@ -78,8 +78,7 @@ def _publish(
 
 
 def _demand_landed(session: Session, as_of: date) -> None:
-    daily = {table.name for table in RAW_TABLES.values() if table.cadence == "daily"}
-    expected = {(name, day) for name in daily for day in days(OPENING_DAY + DAY, as_of - DAY)}
+    expected = {(name, day) for name in DAILY for day in days(OPENING_DAY + DAY, as_of - DAY)}
     loads = session.read("select table_name, landed_on from raw.loads where landed_on < $as_of", {"as_of": as_of})
     missing = sorted(expected - set(loads.iter_rows()), key=lambda load: (load[1], load[0]))
     if missing:

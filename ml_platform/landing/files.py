@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from ml_platform.calendar import DAY, NotADay, parse_day
 from ml_platform.errors import PlatformError
 from ml_platform.killpoints import kill_point
-from ml_platform.landing.tables import RAW_TABLES, raw_table
+from ml_platform.landing.tables import DAILY, raw_table
 
 FORMAT_VERSION = 1
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -130,10 +130,9 @@ class LandingFolder:
         found = (self.delivery(table, day) for day in sorted(self._days(table)) if first <= day <= last)
         return [delivery for delivery in found if delivery is not None]
 
-    def landed_through(self) -> date | None:
-        """The newest day up to which every daily table has landed without a gap; None before the first."""
-        landed = [set(self._days(table.name)) for table in RAW_TABLES.values() if table.cadence == "daily"]
-        complete = set.intersection(*landed)
+    def landed_through(self, tables: Collection[str] = DAILY) -> date | None:
+        """The newest day up to which each of these tables has landed without a gap; None before the first."""
+        complete = set.intersection(*(set(self._days(name)) for name in tables))
         if not complete:
             return None
         newest = min(complete)

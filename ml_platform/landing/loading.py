@@ -6,7 +6,7 @@ Deliveries are loaded in landing order, which keeps `landed_on` clustered and it
 its table first: where two runs may load at once, the second waits, and then finds what the first has left.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -54,10 +54,11 @@ def demand_every_day(table: RawTable, deliveries: Sequence[Delivery], first: dat
         )
 
 
-def create_raw(session: Session) -> None:
-    """Creates the raw schema, its tables and the load ledger where they are missing."""
+def create_raw(session: Session, external: Collection[str] = ()) -> None:
+    """Creates the raw schema, its tables and the load ledger where they are missing. `external`: what is no table here,
+    but a view of one that is elsewhere (`landing.external`)."""
     session.execute("create schema if not exists raw")
-    for table in RAW_TABLES.values():
+    for table in (table for name, table in RAW_TABLES.items() if name not in external):
         columns = ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
         session.execute(f"create table if not exists {quote(table.relation)} ({columns}, landed_on date not null)")
     session.execute(

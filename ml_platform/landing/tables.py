@@ -219,6 +219,8 @@ RAW_TABLES: Mapping[str, RawTable] = {
     )
 }
 
+DAILY = tuple(table.name for table in RAW_TABLES.values() if table.cadence == "daily")
+
 
 def raw_table(name: str) -> RawTable:
     """The table of that name. Raises UnknownTable: a name from outside never becomes a path or SQL unchecked."""

@@ -3,7 +3,8 @@
 Invariants: values are always bound (`$name`; a list as `select unnest($name)`), never pasted into SQL; identifiers that
 come from outside go through `quote`; a session is exclusive where the engine wants that, and the wait for it is bounded
 and names the holder. SQL is written once, in DuckDB's words: what both engines have, or what `snowflake_sql` can say in
-Snowflake's. Names are lower-case here whatever case the engine keeps, and relations are `schema.table` without prefix.
+Snowflake's. Names are lower-case here whatever case the engine keeps. Relations are `schema.table`, without the prefix
+of the deployment; one that is named with its database is not the platform's own, and has no prefix.
 """
 
 import re
@@ -11,10 +12,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from ml_platform.calendar import BUSINESS_TIMEZONE
 from ml_platform.errors import PlatformError
 
 if TYPE_CHECKING:
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 Conversion = Literal["as_is", "cents", "utc", "business_date"]
 """How a file's column becomes a warehouse column: unchanged; dollars to integer cents, rounded half away from zero; an
 instant to a UTC timestamp; an instant to the shops' local date."""
+CONVERSIONS: Mapping[Conversion, str] = {
+    "as_is": "{source}",
+    "cents": "round({source} * 100)::bigint",
+    "utc": "{source} at time zone 'UTC'",
+    "business_date": f"({{source}} at time zone '{BUSINESS_TIMEZONE}')::date",
+}
+"""In DuckDB's words; an instant has a zone there."""
 
 
 class WarehouseError(PlatformError):
@@ -104,6 +113,10 @@ class Session(Protocol):
 
     def relations(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
         """Every relation as (schema, table), with its columns and their types in the engine's words."""
+        ...
+
+    def changed_at(self, relation: str) -> datetime | None:
+        """When a relation (`database.schema.table`) was last changed, in UTC; None where the engine does not say."""
         ...
 
     def cost(self) -> Mapping[str, float]:

@@ -18,12 +18,11 @@ import duckdb
 import polars as pl
 import pyarrow.parquet as pq
 
-from ml_platform.calendar import BUSINESS_TIMEZONE
 from ml_platform.warehouse import lock
 from ml_platform.warehouse.base import (
+    CONVERSIONS,
     Arrival,
     Column,
-    Conversion,
     WarehouseBusy,
     WarehouseError,
     WarehouseFull,
@@ -34,12 +33,6 @@ from ml_platform.warehouse.base import (
 
 EXPORT_BATCH_ROWS = 122_880  # one DuckDB row group
 ARRIVING = "temp.arriving"  # the session's own: no other relation can be meant
-CONVERSIONS: Mapping[Conversion, str] = {
-    "as_is": "{source}",
-    "cents": "round({source} * 100)::bigint",
-    "utc": "{source} at time zone 'UTC'",
-    "business_date": f"({{source}} at time zone '{BUSINESS_TIMEZONE}')::date",
-}
 
 
 @dataclass(frozen=True)
@@ -164,6 +157,9 @@ class DuckDBSession:
         for schema, table, column, sql_type in answer.iter_rows():
             found.setdefault((schema, table), {})[column] = sql_type
         return found
+
+    def changed_at(self, relation: str) -> None:
+        return None
 
     def cost(self) -> dict[str, float]:
         return {}

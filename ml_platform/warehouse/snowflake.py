@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,7 @@ from snowflake.connector.cursor import SnowflakeCursor
 from ml_platform.memory import give_back
 from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse import snowflake_arrow, snowflake_stage
-from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared
+from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared, quote
 from ml_platform.warehouse.snowflake_errors import engine_errors, key_errors
 from ml_platform.warehouse.snowflake_sql import name, short, translate
 
@@ -195,6 +196,17 @@ class SnowflakeSession:
             place = (schema[len(self._prefix) :].lower(), table.lower())
             found.setdefault(place, {})[column.lower()] = sql_type
         return found
+
+    def changed_at(self, relation: str) -> datetime | None:
+        database, schema, table = relation.split(".")
+        answer = self.read(
+            "select max(convert_timezone('UTC', last_altered)::timestamp_ntz) as changed_at"
+            f" from {quote(database)}.information_schema.tables"
+            " where table_schema = upper($schema) and table_name = upper($table)",
+            {"schema": schema, "table": table},
+        )
+        changed_at = answer["changed_at"][0]
+        return changed_at and changed_at.replace(tzinfo=UTC)
 
     def cost(self) -> dict[str, float]:
         """By the session's query tag. Snowflake attributes compute to a query only hours later: docs/snowflake.md."""

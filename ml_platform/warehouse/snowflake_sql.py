@@ -1,8 +1,9 @@
 """The platform's SQL in Snowflake's words.
 
 Invariants: a statement is parsed, never patched as text, so a name in a string or a comment is no name; values become
-`?` and stay out of the text; every relation gets the prefix of its schema here and nowhere else. Snowflake keeps
-unquoted names in capitals, and so do dbt's models there: quoted names are put into capitals too, so all of them meet.
+`?` and stay out of the text; every relation gets the prefix of its schema here and nowhere else, but not one that is
+named with its database. Snowflake keeps unquoted names in capitals, and so do dbt's models there: quoted names are put
+into capitals too, so all of them meet.
 """
 
 import json
@@ -77,7 +78,12 @@ def _in_place(node: Expr, prefix: str) -> Expr:
         return exp.Var(this=f"{_MARK}{node.name}{_MARK}")
     if isinstance(node, exp.Identifier) and node.quoted:
         return exp.to_identifier(node.name.upper(), quoted=True)
-    if isinstance(node, exp.Table) and node.db and node.db.lower() not in UNPREFIXED:
+    if isinstance(node, exp.AtTimeZone) and isinstance(node.this.unnest(), exp.AtTimeZone):
+        # A time without a zone is said to be in one, and wanted in another.
+        inner = node.this.unnest()
+        instant = inner.this.transform(_in_place, prefix)
+        return exp.ConvertTimezone(source_tz=inner.args["zone"], target_tz=node.args["zone"], timestamp=instant)
+    if isinstance(node, exp.Table) and node.db and not node.catalog and node.db.lower() not in UNPREFIXED:
         schema = exp.to_identifier(f"{prefix}{node.db}".upper(), quoted=True)
         node.set("db", schema)
     return node

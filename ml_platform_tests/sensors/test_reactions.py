@@ -17,7 +17,6 @@ import pytest
 from assets.automation import when_inputs_are_new
 from assets.models import MODELS
 from assets.partitions import AS_OF_MONDAYS, LANDING_DAYS, WEEK_BEFORE
-from assets.raw import RAW_ASSETS
 from ml_platform.calendar import DAY, WEEK
 from ml_platform.definitions import defs
 from ml_platform.lake import PartitionedTable
@@ -32,6 +31,7 @@ from ml_platform_tests.evaluation.conftest import a_spec
 from ml_platform_tests.sensors.conftest import MONDAY, NOW, House
 from sensors import landing, promotion, retraining
 from sensors.common import MOST_ATTEMPTS, REACTION, request
+from sensors.landing import DAYS
 
 MODEL = next(iter(MODELS))
 SPEC = replace(
@@ -90,11 +90,20 @@ def test_all_days_that_landed_while_nobody_looked_are_one_run(house: House, repo
     assert asked.run_key == again.run_key, "the same state asks for the same run, which Dagster starts once"
     assert asked.tags["dagster/asset_partition_range_start"] == FIRST_DAY.isoformat()
     assert asked.tags["dagster/asset_partition_range_end"] == last.isoformat()
-    for asset in RAW_ASSETS:
-        for number in range(10):
-            day = (FIRST_DAY + number * DAY).isoformat()
-            house.instance.report_runless_asset_event(dg.AssetMaterialization(asset.key, partition=day))
-    assert f"all is loaded through {last}" in reasons(look(house, landing, repository))
+    *loaded, unbuilt = (asset for asset in sorted(DAYS.resolve(repository.asset_graph)))
+    for key in loaded:
+        has(house, key, 10)
+    has(house, unbuilt, 9)
+    (asked,) = requests(look(house, landing, repository))
+    assert asked.tags["dagster/asset_partition_range_start"] == last.isoformat(), "a day that was loaded and not built"
+    has(house, unbuilt, 10)
+    assert f"all is built through {last}" in reasons(look(house, landing, repository))
+
+
+def has(house: House, key: dg.AssetKey, days: int) -> None:
+    for number in range(days):
+        day = (FIRST_DAY + number * DAY).isoformat()
+        house.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=day))
 
 
 def test_nothing_is_asked_for_while_a_run_is_under_way_and_a_failure_is_tried_three_times(
