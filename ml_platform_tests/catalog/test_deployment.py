@@ -201,6 +201,15 @@ def test_mlp_lineage_answers_in_words_json_and_graphviz(home: Path):
     assert code == 1 and "[bold]x[/]<b>" in said
 
 
+def test_mlp_catalog_writes_a_page_of_a_home_in_which_nothing_was_made_yet(home: Path, whole: Lineage):
+    out = home / "pages" / "catalog.html"
+    done = CliRunner().invoke(app, ["catalog", "--out", str(out)])
+    assert done.exit_code == 0 and f"{len(whole.nodes)} nodes" in " ".join(done.stdout.split()), done.output
+    assert all(node in out.read_text() for node in whole.nodes)
+    refused = CliRunner().invoke(app, ["catalog", "--out", str(out / "below.html")])
+    assert refused.exit_code == 1 and isinstance(refused.exception, SystemExit)
+
+
 def test_unknown_columns_that_were_renamed_since_the_last_run_are_told_by_their_new_name(home: Path, whole: Lineage):
     from ml_platform.catalog.table import publish
 

@@ -1,5 +1,6 @@
 """A prediction taken apart: what is told adds up to what was published, or says why it does not."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,9 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+import assets.models
+import ml_platform.cli.explain
 from ml_platform.catalog.explain import Explanation, Places, UnknownPrediction, explain
 from ml_platform.catalog.source_rows import source_rows
+from ml_platform.cli import app
 from ml_platform.contracts import AS_OF, Column, FeatureTable
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
@@ -137,6 +142,23 @@ def test_features_published_again_since_are_said_and_so_is_another_answer(home: 
         assert not found.features_unchanged and not found.reproduced
     finally:
         home.publish(home.shoppers)
+
+
+def test_mlp_explain_shows_the_whole_way_and_refuses_what_is_no_monday(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(assets.models.MODELS, home.spec.name, home.spec)
+    monkeypatch.setattr(ml_platform.cli.explain, "_places", lambda: home.places)
+    run, asked = CliRunner(env={"COLUMNS": "160"}), ["explain", home.spec.name, "7", MONDAY.isoformat()]
+    shown = run.invoke(app, asked).stdout
+    assert all(word in shown for word in ("shopper:visits", "bias", "logistic", "calibration", "ada", "version 1"))
+    assert f"published    {home.explain().published[0]:.6f}  the same" in shown
+    told = json.loads(run.invoke(app, [*asked, "--json"]).stdout)
+    (account,) = told["accounts"]
+    assert sum(account["parts"].values()) == pytest.approx(account["margin"], abs=1e-5) and told["reproduced"]
+    assert told["scores"] == pytest.approx(told["published"])
+    refused = run.invoke(app, [*asked[:-1], "2017-06-06"])
+    assert refused.exit_code == 1 and "2017-06-06 is a Tuesday" in refused.stderr and "2017-06-05" in refused.stderr
 
 
 @pytest.mark.parametrize(

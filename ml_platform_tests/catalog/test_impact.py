@@ -1,16 +1,22 @@
 """What a change touches, in a small repository of git's own and a small lineage."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import assets.columns
+import ml_platform.cli.impact
+from ml_platform.catalog.build import Declared
 from ml_platform.catalog.dbt import Project
 from ml_platform.catalog.graph import Column as LineageColumn
 from ml_platform.catalog.graph import ColumnRef, Edge, Kind, Lineage, Node
 from ml_platform.catalog.impact import dbt_files, find_impact, reached
 from ml_platform.catalog.impact_text import code, markdown
 from ml_platform.catalog.revisions import GitRefused, changed_files, resolve
+from ml_platform.cli import app
 
 SPEC = '"""A model."""\nSPEC = 1\n"""Said of it."""\n'
 PROPERTIES = "models:\n  - name: a\n    description: old\n    columns: [{name: x, description: old}]\n"
@@ -187,3 +193,18 @@ def test_hostile_paths_stay_paths(repository: Repository) -> None:
     assert "\n| `models/m`" not in told and "- `<script>alert(1)<∕script>`" in told
     assert not list(repository.root.glob("stolen"))
     assert code("a`b``c`") == "``` a`b``c` ```" and code("x | y\n") == "`x \\| y\N{REPLACEMENT CHARACTER}`"
+
+
+def test_mlp_impact_says_so_when_nothing_differs_and_tells_programs_what_does(
+    repository: Repository, declared: Declared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_PLATFORM_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(ml_platform.cli.impact, "REPOSITORY", repository.root)
+    monkeypatch.setattr(assets.columns, "declared", lambda: declared)
+    asked = ["impact", "--base", "main"]
+    assert CliRunner().invoke(app, asked).stdout.startswith("Nothing differs from main")
+    repository.write("dbt_project/models/marts/redemption_day_deltas.sql", "select 1")
+    assert "| `models/coupon_redemption` | yes |" in CliRunner().invoke(app, asked).stdout
+    told = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert list(told["touched"]) == ["marts/redemption_day_deltas"] and told["suspected"] == {}
+    assert {row["node"]: row["owner"] for row in told["models"]}["models/coupon_redemption"] == "team:campaigns"
