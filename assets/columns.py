@@ -46,7 +46,7 @@ def declared(built: Mapping[str, Any] | None = None, *, with_sql: bool = True) -
     path = manifest_path()
     parsed = json.loads(path.read_text())
     project = (
-        Project(parsed, lambda: compile_project(FOLDER), built, path.with_name("lineage"), FOLDER.name)
+        Project(parsed, lambda: compile_project(FOLDER), built, FOLDER / "target" / "lineage", FOLDER.name)
         if with_sql
         else Project(parsed, lambda: parsed)
     )
