@@ -20,7 +20,7 @@ from resources import WarehouseResource
 if TYPE_CHECKING:
     from ml_platform.warehouse.base import Warehouse
 
-LOOK_SECONDS = 900
+LOOK_SECONDS = 3600
 """A look wakes the warehouse: docs/snowflake.md says what that costs."""
 
 
