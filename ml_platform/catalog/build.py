@@ -13,13 +13,20 @@ from dataclasses import asdict, dataclass, field, replace
 from ml_platform.catalog.champions import Champion
 from ml_platform.catalog.dbt import Project, edges_into, project_lineage, untold
 from ml_platform.catalog.graph import ROWS, SQL_KINDS, Column, ColumnRef, Edge, How, Lineage, Node
-from ml_platform.catalog.models import model_lineage
+from ml_platform.catalog.models import label_column, model_lineage
 from ml_platform.catalog.scopes import Followed, Relation, Source
 from ml_platform.catalog.sql import LineageUnknown, follow
 from ml_platform.contracts import FeatureTable
 from ml_platform.landing.tables import RawTable
 from ml_platform.settings import REPOSITORY
 from ml_platform.training.spec import ModelSpec
+
+UNIT_OF_ENDING = {"_id": "id", "_upc": "id", "_cents": "cents", "_cents_delta": "cents", "_delta": "count"}
+"""As names are given here; the first that fits counts."""
+UNIT_OF_TYPE = {
+    "date": "date", "date32": "date", "instant": "UTC", "timestamp": "UTC", "boolean": "flag", "bool": "flag",
+    "string": "name", "varchar": "name",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def _landing(table: RawTable, stated: Node | None) -> tuple[Node, Node, list[Edg
                 each.name,
                 each.type,
                 landed_words.get(each.name, ""),
-                "dollars" if each.name in table.dollars else _unit(each.type),
+                "dollars" if each.name in table.dollars else "",
                 table.pii.get(each.name),
             )
             for each in table.landed
@@ -90,10 +97,10 @@ def _landing(table: RawTable, stated: Node | None) -> tuple[Node, Node, list[Edg
         kind="raw",
         columns=(
             *(
-                Column(made.name, made.type, said.get(made.name, ""), units.get(made.name, _unit(made.type)))
+                Column(made.name, made.type, said.get(made.name, ""), units.get(made.name, ""))
                 for made in table.columns
             ),
-            Column("landed_on", "date", said.get("landed_on", ""), "date"),
+            Column("landed_on", "date", said.get("landed_on", "")),
         ),
         group="raw",
         tags={"stage": "raw"},
@@ -141,9 +148,7 @@ def _labels(
     sql = spec.label.sql.read_text()
     key = next((table.columns for table in features.values() if table.entity == spec.entity), ())
     types = {column.name: column.dtype for column in key}
-    label = Column(
-        "label", "int8" if spec.task == "classify" else "list[int64]", f"What is predicted: {spec.description}"
-    )
+    label = label_column(spec)
     node = Node(
         id=f"labels/{spec.name}",
         kind="labels",
@@ -180,7 +185,8 @@ def _there(edge: Edge, nodes: Mapping[str, Node]) -> Edge:
 
 
 def _with_units(nodes: Mapping[str, Node], edges: list[Edge]) -> dict[str, Node]:
-    """A column without a stated unit has that of the column of the same name that it is made of."""
+    """A column without a stated unit has that of the column of the same name that it is made of, or else what its name
+    or its type says."""
     sources: dict[ColumnRef, list[ColumnRef]] = {}
     for edge in edges:
         if edge.how == "expression" and edge.source.column == edge.target.column:
@@ -192,23 +198,18 @@ def _with_units(nodes: Mapping[str, Node], edges: list[Edge]) -> dict[str, Node]
         for column in node.columns:
             ref = ColumnRef(id_, column.name)
             inherited = {units.get(source, "") for source in sources.get(ref, ())}
-            unit = column.unit or _unit(column.dtype) or (inherited.pop() if len(inherited) == 1 else "")
+            unit = column.unit or (inherited.pop() if len(inherited) == 1 else "") or _unit(column)
             units[ref] = unit
             columns.append(replace(column, unit=unit))
         named[id_] = replace(node, columns=tuple(columns))
     return named
 
 
-def _unit(dtype: str) -> str:
-    """The unit that a type alone states."""
-    return {
-        "date": "date",
-        "date32": "date",
-        "instant": "UTC",
-        "timestamp": "UTC",
-        "boolean": "flag",
-        "bool": "flag",
-    }.get(dtype, "")
+def _unit(column: Column) -> str:
+    """The unit that a name says by its ending, or else a type by itself."""
+    return next((unit for ending, unit in UNIT_OF_ENDING.items() if column.name.endswith(ending)), "") or (
+        UNIT_OF_TYPE.get(column.dtype, "")
+    )
 
 
 def _known(nodes: Mapping[str, Node], relations: list[Relation]) -> dict[Relation, Node]:

@@ -32,6 +32,12 @@ def inputs(spec: ModelSpec, features: Mapping[str, FeatureTable]) -> tuple[str, 
     return (*spec.features, *(f"{spec.items}:{column.name}" for column in items))
 
 
+def label_column(spec: ModelSpec) -> Column:
+    """What is to be learnt: a flag, or the ids of a list."""
+    dtype, unit = ("int8", "flag") if spec.task == "classify" else ("list[int64]", "id")
+    return Column("label", dtype, f"What is predicted: {spec.description}", unit)
+
+
 def _training_set(spec: ModelSpec, features: Mapping[str, FeatureTable]) -> tuple[Node, list[Edge]]:
     id_, labels = f"models/{spec.name}/training_set", f"labels/{spec.name}"
     key = _population(spec, features)
@@ -39,7 +45,7 @@ def _training_set(spec: ModelSpec, features: Mapping[str, FeatureTable]) -> tupl
         *(_column(key.column(name)) for name in spec.entity),
         _column(AS_OF),
         Column("role", "string", "What the row is for: train, stop, calibrate or evaluate", "name"),
-        Column("label", "int8" if spec.task == "classify" else "list[int64]", f"What is predicted: {spec.description}"),
+        label_column(spec),
         *(_promised(each, features) for each in spec.features),
         *(
             Column(f"{table}__as_of", "date", f"Monday of the row's features of {table}", "date")

@@ -82,6 +82,16 @@ def test_every_node_is_described_owned_and_declared_somewhere(whole: Lineage):
         )
 
 
+def test_units_are_those_that_contracts_state_and_otherwise_what_names_and_types_say(whole: Lineage):
+    columns = {str(ColumnRef(node.id, each.name)): each.unit for node in whole.nodes.values() for each in node.columns}
+    assert columns["landing/transactions.sales_value"] == "dollars"
+    assert columns["features/household.spend_cents_28d"] == columns["marts/line_changes.discount_cents"] == "cents"
+    assert columns["marts/basket_changes.lines_delta"] == "count"
+    assert columns["landing/campaigns.start_date"] == columns["features/household.as_of"] == "date"
+    assert columns[f"labels/{CLASSIFIERS[0]}.label"] == "flag"
+    assert sum(not unit for unit in columns.values()) / len(columns) < 0.03
+
+
 def test_no_model_learns_from_personal_data(whole: Lineage):
     assert {spec.name: forbidden_inputs(whole, spec) for spec in MODELS.values()} == {name: [] for name in MODELS}
 
