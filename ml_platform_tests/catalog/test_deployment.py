@@ -82,6 +82,19 @@ def test_every_node_is_described_owned_and_declared_somewhere(whole: Lineage):
         )
 
 
+def test_every_asset_can_be_filtered_by_owner_tag_and_group_and_opens_what_declares_it():
+    from ml_platform.definitions import defs
+
+    graph = defs.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        asset = graph.get(key)
+        assert asset.owners and asset.tags and asset.description and asset.group_name != "default", key
+        opened = asset.metadata["dagster/code_references"].code_references  # type: ignore[attr-defined]
+        assert opened and all(Path(place.file_path).is_file() for place in opened), key
+        if key.path[0] in ("staging", "marts", "feature_models"):
+            assert Path(opened[0].file_path).suffix == ".sql", key
+
+
 def test_units_are_those_that_contracts_state_and_otherwise_what_names_and_types_say(whole: Lineage):
     columns = {str(ColumnRef(node.id, each.name)): each.unit for node in whole.nodes.values() for each in node.columns}
     assert columns["landing/transactions.sales_value"] == "dollars"
