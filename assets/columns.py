@@ -11,6 +11,7 @@ import json
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -65,10 +66,22 @@ def lineage_now(
     in `assets/models`."""
     from ml_platform.catalog.build import build_lineage
 
+    known = assets.models.MODELS
+    if not champions and not built and (model is None or known.get(model.name) == model):
+        read = [manifest_path(), *(spec.label.sql for spec in known.values())]
+        return _of_text(tuple(path.stat().st_mtime_ns for path in read), with_sql)
     stated = declared(built, with_sql=with_sql)
     if model:
         stated = replace(stated, models={**stated.models, model.name: model})
     return build_lineage(stated, champions)
+
+
+@lru_cache(2)
+def _of_text(changed: tuple[int, ...], with_sql: bool) -> "Lineage":
+    """Built once in a process for one state of the files it is read from: the steps of a run often share one."""
+    from ml_platform.catalog.build import build_lineage
+
+    return build_lineage(declared(with_sql=with_sql))
 
 
 def show_columns(
