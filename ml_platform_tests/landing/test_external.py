@@ -1,6 +1,9 @@
 """A table that the company has already is read as if it had landed, on both engines."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -25,7 +28,7 @@ from ml_platform.landing.loaded import Loaded, read_loaded
 from ml_platform.landing.loading import create_raw, load_all
 from ml_platform.landing.tables import DAILY, RAW_TABLES, SQL_TYPES, RawTable
 from ml_platform.landing.through import known_through
-from ml_platform.settings import Settings
+from ml_platform.settings import REPOSITORY, Settings
 from ml_platform.warehouse.base import Arrival, Column, Session, Warehouse, WarehouseError, quote
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests.snowflake.fixtures import DATABASE
@@ -269,3 +272,26 @@ def test_what_is_known_whole_is_bounded_by_files_and_external_tables_alike(
         noted = {"format_version": 1, "table": "transactions", "landed_on": str(day), "event": None}
         (settings.lake / "loaded" / "transactions.json").write_text(json.dumps(noted))
         assert known_through(settings) == min(day, LAST)
+
+
+def test_the_graph_watches_a_declared_table_and_does_not_make_it(tmp_path: Path) -> None:
+    declared = tmp_path / "external.toml"
+    declared.write_text("[transactions]\nrelation = 'warehouse.erp.receipts'\n")
+    said = """
+from ml_platform.definitions import defs
+graph = defs.resolve_asset_graph()
+made = {key.to_user_string() for key in graph.materializable_asset_keys}
+there = {key.to_user_string() for key in graph.get_all_asset_keys()}
+print(sorted(key for key in there - made), [sensor.name for sensor in defs.sensors if "external" in sensor.name])
+"""
+    home = {"ML_PLATFORM_HOME": str(tmp_path), "ML_PLATFORM_EXTERNAL_TABLES": str(declared)}
+    done = subprocess.run(
+        [sys.executable, "-c", said], env={**os.environ, **home}, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "['raw/loads', 'raw/transactions'] ['external_transactions']"
+    (tmp_path / "external.toml").unlink()
+    refused = subprocess.run(
+        [sys.executable, "-c", said], env={**os.environ, **home}, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert refused.returncode != 0 and "external tables cannot be read" in refused.stderr
