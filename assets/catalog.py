@@ -66,14 +66,13 @@ def lineage(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Materia
 
 def _followed(graph: "Lineage") -> dg.AssetCheckResult:
     """Whether the SQL of every column could be followed; which could not."""
-    suspected = sorted({str(edge.target) for edge in graph.edges if edge.how == "unknown"})
-    share = graph.resolved()
+    suspected, share = graph.suspected(), graph.resolved()
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=not suspected,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{share.followed} of {share.columns} columns made by SQL are followed to their sources",
-        metadata={"suspected": table_of([{"column": name} for name in suspected])},
+        metadata={"suspected": table_of([{"column": str(ref)} for ref in suspected])},
     )
 
 

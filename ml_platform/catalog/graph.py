@@ -193,6 +193,10 @@ class Lineage:
         followed = [ref for ref in made if all(edge.how != "unknown" for edge in self.sources(ref))]
         return Resolved(len(made), len(followed))
 
+    def suspected(self) -> list[ColumnRef]:
+        """The columns whose sources nobody can tell, sorted."""
+        return sorted({edge.target for edge in self.edges if edge.how == "unknown"})
+
     # ------------------------------------------------------------------ indexes
 
     @cached_property

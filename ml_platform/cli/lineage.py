@@ -17,6 +17,8 @@ from ml_platform.cli import output
 from ml_platform.clock import Clock
 from ml_platform.settings import Settings
 
+SHOWN_LOST = 5
+
 
 @dataclass(frozen=True)
 class State:
@@ -189,6 +191,9 @@ def _show_footer(graph: Lineage, changes: list[Change]) -> None:
         console.print(f"since the last run of catalog/lineage, {_words(str(change))}", soft_wrap=True)
     said = f"{share.followed} of {share.columns} columns made by SQL are followed to their sources ({share.share:.1%})"
     console.print(f"[dim]{said}[/]")
+    if lost := [_words(str(ref)) for ref in graph.suspected()]:
+        more = f" and {len(lost) - SHOWN_LOST} more" if len(lost) > SHOWN_LOST else ""
+        console.print(f"[red]not followed:[/] {', '.join(lost[:SHOWN_LOST])}{more}", soft_wrap=True)
 
 
 def _as_json(

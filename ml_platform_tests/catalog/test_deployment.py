@@ -13,6 +13,7 @@ import assets.catalog
 import assets.columns
 from assets.models import MODELS
 from ml_platform.catalog.build import Declared, build_lineage
+from ml_platform.catalog.dbt import Project
 from ml_platform.catalog.graph import ColumnRef, Lineage
 from ml_platform.catalog.names import find
 from ml_platform.catalog.pii import forbidden_inputs
@@ -222,6 +223,19 @@ def test_mlp_lineage_answers_in_words_json_and_graphviz(home: Path):
     assert code == 1 and "spend_cents_28d" in said
     code, said = mlp("[bold]x[/]<b>")
     assert code == 1 and "[bold]x[/]<b>" in said
+
+
+def test_mlp_lineage_names_the_columns_that_could_not_be_followed(
+    home: Path, declared: Declared, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = json.loads(json.dumps(declared.project.manifest))
+    (key,) = [key for key in manifest["nodes"] if key.endswith(".stg_products")]
+    manifest["nodes"][key]["compiled_code"] = "select product_id from where"
+    broken = build_lineage(replace(declared, project=Project(manifest, lambda: manifest)))
+    monkeypatch.setattr(assets.columns, "lineage_now", lambda *_, **__: broken)
+    code, said = mlp("staging/stg_products.product_type", "--up")
+    assert code == 0 and "raw/products.*" in said and "suspected: its SQL cannot be followed" in said
+    assert "(100.0%)" not in said and "not followed: staging/stg_products.*" in said
 
 
 def test_mlp_catalog_writes_a_page_of_a_home_in_which_nothing_was_made_yet(home: Path, whole: Lineage):
