@@ -38,14 +38,14 @@ def _measure(folder: Path) -> dict[str, float | str]:
     from ml_platform.training import rankers
     from ml_platform.training.job import read_job
     from ml_platform.training.sequence.loop import loss_of
-    from ml_platform.training.sequence.ranks import Ranks, device_of
+    from ml_platform.training.sequence.ranks import GroupRanks, device_of
     from ml_platform.training.trainers import torch as trainer
 
     job = read_job(write_world(folder, "cuda", epochs=1000))
     job = replace(job, trainer=replace(job.trainer, params={"batch_size": BATCH}))
     device = device_of("cuda")
     queries = rankers.read_queries_of(job, ("train", "stop"))
-    loop, _ = trainer.build_loop(job, queries, rankers.read_catalogues_of(job), Ranks(0, 1), device)
+    loop, _ = trainer.build_loop(job, queries, rankers.read_catalogues_of(job), GroupRanks(0, 1), device)
     steps = loop.steps()
     ours = _rate(lambda: next(steps))
     rows = next(loop.train.batches(BATCH))

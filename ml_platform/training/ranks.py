@@ -5,6 +5,7 @@ Invariants: all of them read the same job file and decide alike; the first one a
 
 import os
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Ranks:
     count: int
 
     @classmethod
-    def from_env(cls) -> "Ranks":
+    def from_env(cls) -> Self:
         """What the launcher says, in torchrun's words; one alone without it."""
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 

@@ -12,7 +12,7 @@ import pytest
 from ml_platform.ranking.baskets import NOTHING, read_catalogues, read_queries
 from ml_platform.registry.bundles import EVALUATION_LISTS, RANKER_FILES, WEIGHTS, Bundle, WrongFamily, open_bundle
 from ml_platform.training.compute import run_worker
-from ml_platform.training.job import STOPPED, DeviceMissing, TrainingFailed, TrainingJob, write_job
+from ml_platform.training.job import STOPPED, DeviceMissing, OutOfMemory, TrainingFailed, TrainingJob, write_job
 from ml_platform.training.reporting import PlainReporter
 from ml_platform.training.spec import Trainer
 from ml_platform.training.trainers import ranker_module
@@ -186,6 +186,19 @@ def test_a_loss_that_explodes_stops_the_training(world: World, tmp_path: Path) -
 
 def test_a_parameter_the_trainer_does_not_know_is_refused(world: World, tmp_path: Path) -> None:
     fail(world.job(tmp_path / "b", trainer=Trainer("torch", 1, 1, {"widht": 8})), "does not use the parameters widht")
+
+
+def test_memory_that_torch_cannot_have_is_told_as_such(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from ml_platform.training.trainers import torch as trainer
+
+    monkeypatch.setattr(trainer, "build_loop", lambda *_: torch.empty(10**15))
+    fail(world.job(tmp_path / "b"), "ran out of memory on cpu: .*can't allocate memory", OutOfMemory)
+    monkeypatch.setattr(trainer, "build_loop", lambda *_: torch.ones(2) @ torch.ones(3))
+    fail(world.job(tmp_path / "c"), "inconsistent tensor size", RuntimeError)
 
 
 def test_a_gpu_that_is_not_there_is_told(world: World, tmp_path: Path) -> None:

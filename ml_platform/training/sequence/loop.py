@@ -21,7 +21,7 @@ from ml_platform.killpoints import kill_point
 from ml_platform.memory import give_back
 from ml_platform.training.job import TrainingFailed, TrainingJob
 from ml_platform.training.sequence.model import Batch, NextBasket, loss_of
-from ml_platform.training.sequence.ranks import Ranks
+from ml_platform.training.sequence.ranks import GroupRanks
 from ml_platform.training.sequence.resident import Resident, batches_of
 
 EXPLODED = 4.0
@@ -73,7 +73,7 @@ class Loop:
     """One training of `model` on `train`, judged on `stop` after every epoch."""
 
     def __init__(
-        self, job: TrainingJob, recipe: Recipe, model: NextBasket, train: "Part", stop: "Part", ranks: Ranks
+        self, job: TrainingJob, recipe: Recipe, model: NextBasket, train: "Part", stop: "Part", ranks: GroupRanks
     ) -> None:
         self.job, self.recipe, self.model, self.train, self.stop, self.ranks = job, recipe, model, train, stop, ranks
         self.progress = Progress()

@@ -7,30 +7,17 @@ decides (the stop role's loss) is summed over all of them, so all decide alike; 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
 from ml_platform.training.job import DeviceMissing
+from ml_platform.training.ranks import Ranks
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """This process's `number` among `count`."""
-
-    number: int
-    count: int
-
-    @classmethod
-    def from_env(cls) -> "Ranks":
-        """What torchrun says; one alone without it."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
-
-    @property
-    def is_first(self) -> bool:
-        return self.number == 0
+class GroupRanks(Ranks):
+    """The processes as one group of torch's."""
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:

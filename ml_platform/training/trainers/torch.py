@@ -23,7 +23,7 @@ from ml_platform.training.reporting import Reporter
 from ml_platform.training.sequence.ablation import importance_of
 from ml_platform.training.sequence.loop import EVALUATION_BATCH, Loop, Part, Recipe
 from ml_platform.training.sequence.model import Architecture, NextBasket
-from ml_platform.training.sequence.ranks import Ranks, device_of
+from ml_platform.training.sequence.ranks import GroupRanks, device_of
 from ml_platform.training.sequence.resident import Resident, batches_of
 from ml_platform.training.sequence.speed import Pace
 from ml_platform.training.sequence.state import read_weights, restore, state_files, weights_file
@@ -33,6 +33,7 @@ from ml_platform.training.spec import Role
 from ml_platform.training.trainers import FittedRanker, Rehearsal
 
 SCORE_PARTS = ("taste", "popularity", "repetition")
+NO_MEMORY = "can't allocate memory"  # all that torch says of it on a CPU, in an error of no kind of its own
 _SHAPES = {"width", "layers", "heads", "dropout", "repeat_width", "item_statistics"}
 _RECIPE = {"batch_size", "learning_rate", "weight_decay", "gradient_norm"}
 
@@ -44,7 +45,7 @@ def fit(
 
     Raises TrainingFailed with its cause, TrainingInterrupted on SIGTERM, WorkerFenced when another worker took over.
     """
-    ranks = Ranks.from_env()
+    ranks = GroupRanks.from_env()
     with _device(job) as device, ranks.joined(device):
         loop, vocabulary = build_loop(job, queries, catalogues, ranks, device)
         checkpoints = Checkpoints.claim(job.checkpoints, job.digest()) if ranks.is_first else None
@@ -65,7 +66,7 @@ def rehearse(
     job: TrainingJob, queries: Mapping[Role, Queries], catalogues: Mapping[int, Catalogue], reporter: Reporter
 ) -> Rehearsal | None:
     """Trains only the first `rehearsal_rounds` steps. None in all but the first rank."""
-    ranks = Ranks.from_env()
+    ranks = GroupRanks.from_env()
     with _device(job) as device, ranks.joined(device):
         loop, _ = build_loop(job, queries, catalogues, ranks, device)
         for step in loop.steps():
@@ -156,7 +157,9 @@ def _device(job: TrainingJob) -> Iterator[torch.device]:
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield device_of(job.device)
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and NO_MEMORY not in str(error):
+            raise
         raise OutOfMemory(
             f"the training ran out of memory on {job.device}: {str(error).splitlines()[0] if str(error) else error!r}",
             where=job.model,
@@ -168,7 +171,7 @@ def build_loop(
     job: TrainingJob,
     queries: Mapping[Role, Queries],
     catalogues: Mapping[int, Catalogue],
-    ranks: Ranks,
+    ranks: GroupRanks,
     device: torch.device,
 ) -> tuple[Loop, Vocabulary]:
     """A fresh training on the job's device, before its first step. Raises TrainingFailed."""
