@@ -72,7 +72,7 @@ def build_champion(spec: ModelSpec) -> dg.AssetsDefinition:
         if reigning is None:
             context.log.warning(f"{spec.name} has no champion: {said}")
             return
-        show_columns(context, lineage_now(model=spec), context.asset_key)
+        show_columns(context, lineage_now(), context.asset_key)
         yield dg.MaterializeResult(
             data_version=dg.DataVersion(reigning.bundle_digest),
             metadata={

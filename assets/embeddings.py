@@ -37,7 +37,7 @@ def build_embeddings(spec: ModelSpec) -> dg.AssetsDefinition:
         bundle = open_bundle(Path(version.bundle_uri))
         frame = embed(spec, version.version, bundle, lake.features(FEATURE_TABLES), as_of)
         published = table.publish(table.stage(context.partition_key, frame, {"version": str(version.version)}))
-        show_columns(context, lineage_now(model=spec), context.asset_key)
+        show_columns(context, lineage_now(), context.asset_key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={

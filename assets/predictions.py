@@ -52,7 +52,7 @@ def build_predictions(spec: ModelSpec) -> dg.AssetsDefinition:
             aside = table.set_aside(staged, "contract")
             raise dg.Failure(f"predictions break their contract; kept aside at {aside}")
         published, scores = table.publish(staged), frame.filter(role="champion")["score"]
-        show_columns(context, lineage_now(model=spec), key)
+        show_columns(context, lineage_now(), key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(published.digest),
             metadata={

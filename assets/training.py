@@ -124,7 +124,7 @@ def build_candidate(spec: ModelSpec) -> dg.AssetsDefinition:
             run_id=context.run_id,
             tracking_run_id=attempt.run_id,
         )
-        show_columns(context, lineage_now(model=spec), context.asset_key)
+        show_columns(context, lineage_now(), context.asset_key)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(bundle.digest),
             metadata={
