@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
@@ -26,11 +27,12 @@ from ml_platform.landing.external import (
 from ml_platform.landing.files import LandingFolder
 from ml_platform.landing.loaded import Loaded, read_loaded
 from ml_platform.landing.loading import create_raw, load_all
-from ml_platform.landing.tables import DAILY, RAW_TABLES, SQL_TYPES, RawTable
+from ml_platform.landing.tables import DAILY, RAW_TABLES, RawTable
 from ml_platform.landing.through import known_through
 from ml_platform.settings import REPOSITORY, Settings
-from ml_platform.warehouse.base import Arrival, Column, Session, Warehouse, WarehouseError, quote
+from ml_platform.warehouse.base import Session, Warehouse, WarehouseError, quote
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
+from ml_platform_tests.landing.company import keep_elsewhere
 from ml_platform_tests.snowflake.fixtures import DATABASE
 from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator
 from resources import WarehouseResource
@@ -50,26 +52,16 @@ def session(any_warehouse: Warehouse) -> Iterator[Session]:
 
 
 @pytest.fixture
-def erp(any_warehouse: Warehouse, tmp_path: Path, session: Session) -> str:
+def erp(any_warehouse: Warehouse) -> str:
     """A schema that is not the platform's own."""
     database = "warehouse" if isinstance(any_warehouse, DuckDBWarehouse) else DATABASE
-    schema = f"{database}.erp_{abs(hash(tmp_path)) % 10**8}"
-    session.execute(f"create schema {quote(schema)}")
-    return schema
+    return f"{database}.erp_{uuid.uuid4().hex[:10]}"
 
 
 def company_table(session: Session, schema: str, table: RawTable, year: LandingFolder, last: date) -> ExternalTable:
-    """What landed until `last` as the company might keep it: dollars, instants, its own names."""
+    """What landed until `last`."""
     external = ExternalTable(table, f"{schema}.{table.name}", "loaded_on", RENAMED.get(table.name, {}))
-    names = [(each.name, external.source(each.name)) for each in table.landed]
-    types = {**SQL_TYPES, "float64": "double"}
-    columns = [Column(each.name, types[each.type], each.name) for each in table.landed]
-    landed = year.deliveries(table.name, OPENING_DAY, last)
-    with session.staged(
-        table.relation, [Arrival(d.data_path, {"landed_on": d.landed_on}) for d in landed], columns
-    ) as s:
-        renamed = ", ".join(f"{quote(own)} as {quote(theirs)}" for own, theirs in names)
-        session.execute(f"create table {quote(external.relation)} as select {renamed}, landed_on as loaded_on from {s}")
+    keep_elsewhere(session, external, year.deliveries(table.name, OPENING_DAY, last))
     return external
 
 
@@ -217,7 +209,6 @@ def test_its_sensor_records_the_last_change_and_each_whole_day_once(
     warehouse = DuckDBWarehouse(settings.warehouse_file)
     with warehouse.session("test") as session:
         create_raw(session, external=["transactions"])
-        session.execute("create schema erp")
         external = company_table(session, "warehouse.erp", RAW_TABLES["transactions"], year, LAST)
     key, sensor = build_external_asset(external).key, build_external_sensor(external)
     resources = {"warehouse": WarehouseResource()}

@@ -1,4 +1,7 @@
-"""The graph on Snowflake's emulator, from landed files to a champion's predictions, beside the same on DuckDB."""
+"""The graph on Snowflake's emulator, from landed files to a champion's predictions, beside the same on DuckDB.
+
+On Snowflake the receipts and the assortment have not landed: they are tables that the company has already.
+"""
 
 import os
 import subprocess
@@ -10,10 +13,20 @@ import pytest
 
 from ml_platform.lake import PartitionedTable
 from ml_platform.registry.ledger import Ledger
+from ml_platform_tests.snowflake.fixtures import DATABASE
 from ml_platform_tests.snowflake.walk import CUTOFF
 
 MODEL = "category_replenishment"
 HOUSEHOLDS = "25"
+EXTERNAL = f"""
+[transactions]
+relation = "{DATABASE}.erp_whole_graph.receipt_lines"
+landed_on = "loaded_on"
+columns = {{ household_id = "customer_no", sales_value = "net_amount" }}
+
+[products]
+relation = "{DATABASE}.erp_whole_graph.assortment"
+"""
 METRIC_TOLERANCE = 1e-9
 SCORE_TOLERANCE = 1e-6
 """Absolute. Where features agree to the bit so does the model; an ulp in a feature may move a row over a bin's edge."""
@@ -23,9 +36,12 @@ SCORE_TOLERANCE = 1e-6
 def homes(emulator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Both walked at once, each in a process of its own."""
     folder = tmp_path_factory.mktemp("walked")
+    declared = folder / "external.toml"
+    declared.write_text(EXTERNAL)
+    snowflake = {"ML_PLATFORM_PROFILE": "snowflake", "ML_PLATFORM_SCHEMA_PREFIX": "whole_graph_", **emulator}
     places = {
         "duckdb": {"ML_PLATFORM_WAREHOUSE": "duckdb"},
-        "snowflake": {"ML_PLATFORM_PROFILE": "snowflake", "ML_PLATFORM_SCHEMA_PREFIX": "whole_graph_", **emulator},
+        "snowflake": {**snowflake, "ML_PLATFORM_EXTERNAL_TABLES": str(declared)},
     }
     command = [sys.executable, "-m", "ml_platform_tests.snowflake.walk", MODEL]
     walks = {}
