@@ -4,6 +4,7 @@ A manifest names relations, so each warehouse, and on Snowflake each database an
 build leaves nothing behind but what its events say; the folder of an op's last failed build is kept to be looked at.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -48,15 +49,27 @@ def _parsed_folder() -> Path:
 
 PROJECT = DbtProject(project_dir=FOLDER, profiles_dir=FOLDER, target_path=_parsed_folder())
 DBT = Path(sys.executable).with_name("dbt")
+PARTIAL_PARSE = "partial_parse.msgpack"
 SOURCE_SUFFIXES = {".sql", ".yml", ".yaml"}
 
 
 def manifest_path() -> Path:
-    """The manifest, parsed anew only when a source file is newer: a look costs milliseconds, a parse seconds."""
+    """The manifest, parsed anew only when a source file is newer: a look costs milliseconds, a parse seconds.
+
+    One process parses while the others wait, and what it has parsed appears whole: the manifest is the last of it.
+    """
     manifest = PROJECT.manifest_path
-    if not manifest.exists() or manifest.stat().st_mtime < _newest_source():
-        _parse()
+    if _is_old(manifest):
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        with manifest.with_name("parsing.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_old(manifest):
+                _parse(manifest.parent)
     return manifest
+
+
+def _is_old(manifest: Path) -> bool:
+    return not manifest.exists() or manifest.stat().st_mtime < _newest_source()
 
 
 def _newest_source() -> float:
@@ -66,15 +79,22 @@ def _newest_source() -> float:
     return max(file.stat().st_mtime for file in files if file.suffix in SOURCE_SUFFIXES)
 
 
-def _parse() -> None:
-    command = [str(DBT), "--quiet", "parse", "--target-path", str(PROJECT.manifest_path.parent)]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env=dbt_environment())
-    if done.returncode:
-        raise ConfigurationError(
-            f"dbt cannot parse the project:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
-            where=FOLDER,
-            next_step="mend the file that dbt names, then run again",
-        )
+def _parse(folder: Path) -> None:
+    """Parses the project into the folder, from what was parsed there before."""
+    with tempfile.TemporaryDirectory(prefix="parsing-", dir=folder) as aside:
+        parsed = folder / PARTIAL_PARSE
+        if parsed.exists():
+            shutil.copy(parsed, aside)
+        command = [str(DBT), "--quiet", "parse", "--target-path", aside]
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env=dbt_environment())
+        if done.returncode:
+            raise ConfigurationError(
+                f"dbt cannot parse the project:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
+                where=FOLDER,
+                next_step="mend the file that dbt names, then run again",
+            )
+        for name in (PARTIAL_PARSE, PROJECT.manifest_path.name):
+            Path(aside, name).replace(folder / name)
 
 
 def dbt_environment() -> dict[str, str]:
@@ -149,7 +169,7 @@ def _parsed() -> "Manifest":
     """The project as `manifest_path` has it parsed; dbt fills in what it compiles, so each build takes a fresh one."""
     from dbt.contracts.graph.manifest import Manifest
 
-    manifest = Manifest.from_msgpack(manifest_path().with_name("partial_parse.msgpack").read_bytes())
+    manifest = Manifest.from_msgpack(manifest_path().with_name(PARTIAL_PARSE).read_bytes())
     manifest.build_flat_graph()
     return manifest
 

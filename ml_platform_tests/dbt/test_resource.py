@@ -1,6 +1,10 @@
 """Which target dbt is given, and where its parsed project lies."""
 
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,3 +48,24 @@ def test_each_database_and_prefix_has_a_manifest_of_its_own(given) -> None:
         given(**ACCOUNT | other)
         folders.append(dbt._parsed_folder())
     assert folders[0] == Path("target") and len(set(folders)) == 4
+
+
+def test_one_process_parses_while_others_wait_and_nobody_sees_half_a_manifest(
+    given, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given()
+    manifest, parse, parses = tmp_path / "parsed" / "manifest.json", dbt._parse, []
+    monkeypatch.setattr(dbt, "PROJECT", SimpleNamespace(manifest_path=manifest))
+    monkeypatch.setattr(dbt, "_parse", lambda folder: parses.append(parse(folder)))
+    seen = []
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(dbt.manifest_path) for _ in range(3)]
+        while not all(each.done() for each in asked):
+            if manifest.exists():
+                seen.append(len(json.loads(manifest.read_text())["nodes"]))
+            time.sleep(0.001)
+        for each in asked:
+            seen.append(len(json.loads(each.result().read_text())["nodes"]))
+    assert len(parses) == 1 and len(set(seen)) == 1
+    left = {path.name for path in manifest.parent.iterdir()}
+    assert left == {"manifest.json", "partial_parse.msgpack", "parsing.lock"}
