@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,3 +221,32 @@ def test_an_empty_role_is_refused(role: str, world: World, tmp_path: Path) -> No
 def test_a_catalogue_that_is_missing_or_changed_is_told(world: World, tmp_path: Path) -> None:
     fail(world.job(tmp_path / "b", catalogue_path=None), "names no catalogue")
     fail(world.job(tmp_path / "b", catalogue_sha256="0"), "the catalogue is not the one")
+
+
+def test_the_optimiser_takes_the_steps_of_torchs_own_without_its_compiler() -> None:
+    said = """
+import sys, torch
+from ml_platform.training.sequence.adamw import AdamW
+torch.manual_seed(1)
+ours = [torch.nn.Parameter(torch.randn(7, 3)) for _ in range(3)]
+theirs = [torch.nn.Parameter(each.detach().clone()) for each in ours]
+def learn(parameters, step, optimiser):
+    optimiser.zero_grad()
+    (parameters[0] * parameters[1 + step % 2]).square().sum().backward()
+mine = AdamW(ours, weight_decay=0.1)
+for step in range(5):
+    learn(ours, step, mine)
+    mine.step(0.01 * (step + 1))
+    if step == 2:
+        moments, mine = mine.moments, AdamW(ours, weight_decay=0.1)
+        mine.restore(moments)
+assert "torch._dynamo" not in sys.modules
+other = torch.optim.AdamW(theirs, weight_decay=0.1, fused=True)
+for step in range(5):
+    learn(theirs, step, other)
+    other.param_groups[0]["lr"] = 0.01 * (step + 1)
+    other.step()
+print(all(torch.equal(one, two) for one, two in zip(ours, theirs)))
+"""
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr

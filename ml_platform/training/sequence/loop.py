@@ -20,6 +20,7 @@ from torch import Tensor
 from ml_platform.killpoints import kill_point
 from ml_platform.memory import give_back
 from ml_platform.training.job import TrainingFailed, TrainingJob
+from ml_platform.training.sequence.adamw import AdamW
 from ml_platform.training.sequence.model import Batch, NextBasket, loss_of
 from ml_platform.training.sequence.ranks import GroupRanks
 from ml_platform.training.sequence.resident import Resident, batches_of
@@ -81,9 +82,7 @@ class Loop:
         self.device = next(model.parameters()).device
         self.per_epoch = sum(1 for _ in batches_of(train.by_monday, recipe.batch_size))
         self.forward = ranks.averaging(_compiled(model, self.device))
-        self.optimiser = torch.optim.AdamW(
-            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
+        self.optimiser = AdamW(model.parameters(), recipe.weight_decay)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self._order: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -127,8 +126,6 @@ class Loop:
         recipe, step = self.recipe, self.progress.step
         rows = self._plan(step // self.per_epoch)[step % self.per_epoch]
         torch.manual_seed(_seed(recipe.seed, step, self.ranks.number))
-        for group in self.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(step, recipe.epochs * self.per_epoch)
         mine, factor = self.ranks.share(rows)
         batch = self.train.resident.batch(mine)
         with _precision(self.device):
@@ -137,7 +134,7 @@ class Loop:
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.gradient_norm)
-        self.optimiser.step()
+        self.optimiser.step(recipe.learning_rate * schedule(step, recipe.epochs * self.per_epoch))
         self.loss_sum += loss.detach()
         self.progress.step += 1
         kill_point("training.round")

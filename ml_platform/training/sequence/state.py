@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ml_platform.training.sequence.adamw import Moments
 from ml_platform.training.sequence.loop import Loop, Progress
 
 TENSORS, PROGRESS = "state.safetensors", "progress.json"
@@ -15,7 +16,7 @@ def state_files(loop: Loop) -> dict[str, bytes]:
     """Everything a training goes on from: weights, the best epoch's weights, optimiser, sums, position and curves."""
     tensors = {f"model.{name}": value for name, value in loop.model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in loop.best.items()}
-    for number, moments in loop.optimiser.state_dict()["state"].items():
+    for number, moments in loop.optimiser.moments.items():
         tensors |= {f"optimiser.{number}.{name}": value for name, value in moments.items()}
     tensors["loss_sum"] = loop.loss_sum
     return {
@@ -31,11 +32,11 @@ def restore(loop: Loop, files: Mapping[str, bytes]) -> None:
     loop.model.load_state_dict(_under(tensors, "model."))
     loop.best = _under(tensors, "best.")
     loop.loss_sum = tensors["loss_sum"]
-    moments: dict[int, dict[str, Tensor]] = {}
+    moments: dict[int, Moments] = {}
     for name, value in _under(tensors, "optimiser.").items():
         number, _, moment = name.partition(".")
         moments.setdefault(int(number), {})[moment] = value
-    loop.optimiser.load_state_dict({**loop.optimiser.state_dict(), "state": moments})
+    loop.optimiser.restore(moments)
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:
