@@ -16,7 +16,7 @@ from ml_platform.settings import Settings
 
 LAST_DAY = "2017-12-31"
 GOAL_TAX, GOAL_DEMO_SECONDS, GOAL_DEMO_GB = 1.25, 180.0, 4.0
-SCOPE = ("features", "training_sets", "models", "predictions", "drift", "performance")
+SCOPE = ("features", "training_sets", "catalogues", "models", "predictions", "embeddings", "drift", "performance")
 
 
 def measure() -> list[Row]:

@@ -16,6 +16,7 @@ import polars as pl
 from benchmarks.plain_steps import dbt_build, load, publish
 from benchmarks.rows import REPOSITORY
 from ml_platform.calendar import CLOSING_DAY, DAY, FIRST_AS_OF, LAST_AS_OF, OPENING_DAY, last_monday, mondays
+from ml_platform.embeddings import embed
 from ml_platform.evaluation.report import Answered, evaluate, flat_metrics
 from ml_platform.features.store import FeatureStore
 from ml_platform.lake import PartitionedTable
@@ -75,9 +76,12 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     with warehouse.session(f"labels of {spec.name}") as session:
         asked = {"as_ofs": list(spec.split.roles(cutoff, spec.label)), "cutoff": cutoff}
         labels = session.read(spec.label.sql.read_text(), asked)
-    built = build_training_set(spec, cutoff, labels, store, sets)
+    catalogues = PartitionedTable(settings.lake / "catalogues", spec.name)
+    built = build_training_set(spec, cutoff, labels, store, sets, catalogues)
     folder, data = settings.lake / "models" / spec.name, Path(str(built.published.path))
-    job = TrainingJob.from_spec(spec, data, built.digest, folder)
+    offered = Path(str(built.items.path)) if built.items else None
+    items = catalogues.read(cutoff.isoformat()) if offered else None
+    job = TrainingJob.from_spec(spec, data, built.digest, folder, catalogue_path=offered)
     job = replace(job, output=str(folder / job.digest()[:16]))
     book, tracking = Ledger(settings.ledger_url), Tracking(settings.tracking_uri, settings.mlflow_artifacts)
     with tracking.attempt(
@@ -100,9 +104,9 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
     frame = sets.read(cutoff.isoformat())
     rows = frame.filter(pl.col("role") == "evaluate")
     with tempfile.TemporaryDirectory() as aside:
-        same = is_reproducible(spec, bundle, data, built.digest, Path(aside))
-    scored = Answered(bundle.digest, task_of(spec).answers(bundle, rows, None))
-    found = evaluate(spec, frame, scored, None, reproducible=same)
+        same = is_reproducible(spec, bundle, data, built.digest, Path(aside), catalogue_path=offered)
+    scored = Answered(bundle.digest, task_of(spec).answers(bundle, rows, items))
+    found = evaluate(spec, frame, scored, None, reproducible=same, items=items)
     book.record_verdict(spec.name, version.version, found.verdict.to_json(), None)
     attempt.log_metrics(flat_metrics(found))
     attempt.log_plots(task_of(spec).plots(found))
@@ -116,6 +120,10 @@ def _live(spec: ModelSpec, cutoff: date, settings: Settings, warehouse: DuckDBWa
         raise SystemExit(f"predictions of {spec.name} break their contract")
     table = PartitionedTable(settings.lake / "predictions", spec.name)
     table.publish(table.stage(cutoff.isoformat(), predictions, {"champion": str(version.version)}))
+    if spec.items:
+        vectors = PartitionedTable(settings.lake / "embeddings", spec.name)
+        frame = embed(spec, version.version, bundle, store, cutoff)
+        vectors.publish(vectors.stage(cutoff.isoformat(), frame, {"version": str(version.version)}))
     _monitor(spec, Scorer(version.version, bundle), predictions, cutoff, settings, warehouse, store)
 
 
