@@ -23,6 +23,17 @@ class OfThisMonday(dg.AutomationCondition):
         return dg.AutomationResult(context, context.candidate_subset.compute_intersection_with_partition_keys({monday}))
 
 
+def when_deps_are_new(said: str, ignore: dg.AssetSelection | None = None) -> dg.AutomationCondition:
+    """Once something it is made of is new and nothing is under way, whatever else is missing. `ignore`: dependencies
+    whose news is no reason; `said`: the condition in words."""
+    new = dg.AutomationCondition.any_deps_updated()
+    return (
+        (new.ignore(ignore) if ignore else new).since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    ).with_label(said)
+
+
 def when_inputs_are_new(ignore: dg.AssetSelection | None = None, *, backfill: bool = False) -> dg.AutomationCondition:
     """A Monday is made once all it reads is there and something of that is new; the wall clock has no say, so a
     replayed year is made like a real one.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.automation import when_deps_are_new
 from assets.columns import lineage_now, seen
 from assets.common import model_key, table_of
 from assets.models import MODELS
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["catalog", "lineage"])
 CHECK = "every_column_followed"
-WHEN_A_CHAMPION_CHANGES = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-).with_label("a champion is new")
+WHEN_A_CHAMPION_CHANGES = when_deps_are_new("a champion is new")
 
 
 @dg.asset(

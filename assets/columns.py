@@ -25,6 +25,7 @@ from ml_platform.contracts import FeatureTable
 from ml_platform.landing.tables import RAW_TABLES
 from ml_platform.settings import REPOSITORY
 from ml_platform.training.spec import ModelSpec
+from ml_platform.wording import listed
 from resources.dbt import FOLDER, manifest_path
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ def _schema(graph: "Lineage", node: "Node", constraints: Mapping[str, dg.TableCo
 def _from(graph: "Lineage", ref: "ColumnRef") -> str:
     """` ← marts/line_changes.sales_cents, …`: the source columns in words; those of another asset of one name by it."""
     sources = [str(source) for source in dict.fromkeys(_asset_columns(graph, ref))]
-    more = f" and {len(sources) - SOURCES_SHOWN} more" if len(sources) > SOURCES_SHOWN else ""
-    return f" ← {', '.join(sources[:SOURCES_SHOWN])}{more}" if sources else ""
+    return f" ← {listed(sources, SOURCES_SHOWN)}" if sources else ""
 
 
 def _column_lineage(graph: "Lineage", node: "Node") -> dg.TableColumnLineage:

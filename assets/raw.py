@@ -3,6 +3,8 @@
 What the warehouse has already is no asset that is made here: it is watched (`landing.external`, `sensors.external`).
 """
 
+from typing import TypedDict
+
 import dagster as dg
 
 from assets.columns import lineage_now, show_columns
@@ -16,26 +18,30 @@ from ml_platform.warehouse.base import quote
 from resources import LakeResource, LandingResource, WarehouseResource
 
 
+class _Shown(TypedDict):
+    owners: list[str]
+    group_name: str
+    kinds: set[str]
+    tags: dict[str, str]
+    partitions_def: dg.PartitionsDefinition
+    freshness_policy: dg.FreshnessPolicy
+    metadata: dict[str, str]
+
+
 def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
     """The asset `raw/<table>`: loads the deliveries of its landing days, each exactly once."""
 
     @dg.asset(
         key=["raw", table.name],
         description=table.description,
-        owners=[table.owner],
-        group_name="raw",
-        kinds={"parquet", Settings.from_env().warehouse},
-        tags={"stage": "raw"},
-        partitions_def=LANDING_DAYS,
         backfill_policy=ONE_RUN,
         pool="warehouse",
-        freshness_policy=BY_DAY,
-        metadata={"dagster/table_name": table.relation, "key": ", ".join(table.key), "cadence": table.cadence},
+        **_shown(table, table.relation, "parquet"),
     )
     def raw_table(
         context: dg.AssetExecutionContext, landing: LandingResource, warehouse: WarehouseResource, lake: LakeResource
     ) -> dg.MaterializeResult:
-        from ml_platform.landing.loaded import note_loaded
+        from ml_platform.landing.loaded import newest_words, note_loaded
         from ml_platform.landing.loading import create_raw, demand_every_day, load_all
 
         keys = context.partition_key_range
@@ -59,8 +65,7 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
                 "deliveries_loaded": len(loaded),
                 "deliveries_already_there": len(outcomes) - len(loaded),
                 "closed_days": sum(delivery.closed for delivery in deliveries),
-                "newest_landing": str(noted.landed_on if noted else "none"),
-                "newest_event": str(noted.event if noted and noted.event else "none"),
+                **newest_words(noted),
             }
         )
 
@@ -70,17 +75,21 @@ def build_raw_asset(table: RawTable) -> dg.AssetsDefinition:
 def build_external_asset(external: ExternalTable) -> dg.AssetSpec:
     """The asset `raw/<table>` of a table that stands elsewhere: a day of it is there when a look has found it whole."""
     table = external.table
-    return dg.AssetSpec(
-        key=["raw", table.name],
-        description=f"{table.description} Read where it stands, in {external.relation}.",
-        owners=[table.owner],
-        group_name="raw",
-        kinds={"table", Settings.from_env().warehouse},
-        tags={"stage": "raw"},
-        partitions_def=LANDING_DAYS,
-        freshness_policy=BY_DAY,
-        metadata={"dagster/table_name": external.relation, "key": ", ".join(table.key), "cadence": table.cadence},
-    )
+    described = f"{table.description} Read where it stands, in {external.relation}."
+    return dg.AssetSpec(key=["raw", table.name], description=described, **_shown(table, external.relation, "table"))
+
+
+def _shown(table: RawTable, relation: str, kind: str) -> _Shown:
+    """What every raw table is, wherever its rows are."""
+    return {
+        "owners": [table.owner],
+        "group_name": "raw",
+        "kinds": {kind, Settings.from_env().warehouse},
+        "tags": {"stage": "raw"},
+        "partitions_def": LANDING_DAYS,
+        "freshness_policy": BY_DAY,
+        "metadata": {"dagster/table_name": relation, "key": ", ".join(table.key), "cadence": table.cadence},
+    }
 
 
 EXTERNAL = read_external_tables(Settings.from_env().external_tables)

@@ -8,6 +8,7 @@ from datetime import date
 
 import dagster as dg
 
+from assets.automation import when_deps_are_new
 from assets.common import table_of
 from assets.feature_tables import FEATURE_TABLES
 from assets.models import MODELS
@@ -32,11 +33,9 @@ PROMISES: tuple[Promise, ...] = (
     *(promise for table in FEATURE_TABLES.values() for promise in table.promises),
     *(promise for spec in MODELS.values() for promise in promises_of(spec)),
 )
-WHEN_A_WEEK_IS_MADE = (
-    dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.key_prefixes("raw")).since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-).with_label("features, champions or predictions are new")
+WHEN_A_WEEK_IS_MADE = when_deps_are_new(
+    "features, champions or predictions are new", ignore=dg.AssetSelection.key_prefixes("raw")
+)
 """Shown weekly, however many days land: the sensor looks at every tick."""
 SHOWN = ("promise", "state", "found", "promised", "budget_left", "budget_days", "since", "severity", "owner", "runbook")
 

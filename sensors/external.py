@@ -13,7 +13,7 @@ from assets.partitions import LANDING_DAYS
 from assets.raw import EXTERNAL
 from ml_platform.clock import Clock
 from ml_platform.landing.external import ExternalTable, Look
-from ml_platform.landing.loaded import Loaded
+from ml_platform.landing.loaded import Loaded, newest_words
 from ml_platform.settings import Settings
 from resources import WarehouseResource
 
@@ -64,8 +64,7 @@ def _events(
         "relation": external.relation,
         "last_change": dg.MetadataValue.timestamp(look.changed_at.timestamp()) if look.changed_at else "not told",
         "dagster/row_count": look.rows,
-        "newest_landing": str(loaded.landed_on if loaded else "none"),
-        "newest_event": str(loaded.event if loaded and loaded.event else "none"),
+        **newest_words(loaded),
     }
     yield dg.AssetObservation(asset_key=key, metadata=known, tags={"dagster/data_version": look.mark})
     for day in LANDING_DAYS.get_partition_keys():

@@ -6,7 +6,6 @@ Invariants: nothing is trained, written or guessed; what is told adds up (see `t
 files, which never change and which anyone may read while the warehouse is at work.
 """
 
-import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +30,8 @@ from ml_platform.tasks import task_of
 from ml_platform.tasks.account import Account
 from ml_platform.training.job import column_of
 from ml_platform.training.spec import ModelSpec
+from ml_platform.wording import NEAREST, nearest
 
-NEAREST = 3
 TOLERANCE = 1e-6
 """How far an answer made again may lie from the published one: batches of another size round otherwise."""
 
@@ -161,8 +160,7 @@ def _nearest(known: pl.Series, text: str) -> list[str]:
         return [str(value) for value in sorted(known.to_list(), key=lambda value: abs(value - int(text)))[:NEAREST]]
     words = [str(value) for value in known.to_list()]
     folded = {word.casefold(): word for word in words}
-    near = difflib.get_close_matches(text.casefold(), folded, n=NEAREST, cutoff=0.4)
-    return [folded[word] for word in near] or words[:NEAREST]
+    return nearest(text.casefold(), folded) or words[:NEAREST]
 
 
 def _features(bundle: Bundle, inputs: pl.DataFrame, accounts: Sequence[Account]) -> list[Feature]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ml_platform.catalog.graph import Lineage
 from ml_platform.catalog.impact import Impact, Reached, reached
+from ml_platform.wording import listed, printable
 
 SUSPECTED = "perhaps: the code that makes it"
 NAMED = 5
@@ -25,7 +26,7 @@ def markdown(lineage: Lineage, impact: Impact) -> str:
 
 def code(text: str) -> str:
     """A code span that holds the text, whatever it holds, also within a table."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text).replace("|", "\\|")
+    shown = printable(text).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
     pad = " " if shown[:1] == "`" or shown[-1:] == "`" else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
@@ -99,8 +100,7 @@ def _owners(owners: Iterable[str]) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(code, names[:NAMED])) + more
+    return listed([code(name) for name in names], NAMED)
 
 
 def _count(number: int, what: str) -> str:

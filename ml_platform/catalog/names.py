@@ -1,13 +1,10 @@
 """What people call a thing of the lineage: the ways of writing a name, and what somebody may have meant."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 from ml_platform.catalog.graph import ROWS, ColumnRef, Lineage, Node
 from ml_platform.errors import PlatformError
-
-NEAREST = 3
-CUTOFF = 0.4
+from ml_platform.wording import NEAREST, nearest
 
 
 class UnknownName(PlatformError):
@@ -61,8 +58,7 @@ def _nearest(lineage: Lineage, words: tuple[str, ...], columns: Iterable[str]) -
     known = list(columns) or [*lineage.nodes, *(each for node in lineage.nodes for each in _columns(lineage, node))]
     called_so = [name for name in known if name.rpartition(".")[2].casefold() == said]
     paths = {"/".join(_words(name)).casefold(): name for name in dict.fromkeys(known)}
-    near = difflib.get_close_matches(said, paths, n=NEAREST, cutoff=CUTOFF)
-    return list(dict.fromkeys([*called_so, *(paths[each] for each in near)]))[:NEAREST]
+    return list(dict.fromkeys([*called_so, *nearest(said, paths)]))[:NEAREST]
 
 
 def _columns(lineage: Lineage, node: str) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ml_platform.catalog.graph import ROWS, VALUES, Kind, Lineage
-from ml_platform.catalog.walk import printable
+from ml_platform.wording import printable
 
 LINE, BOX, GAP, BAND, PAD = 15, 236, 8, 40, 8
 MOST_COLUMNS = 60

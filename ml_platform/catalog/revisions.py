@@ -4,7 +4,6 @@ Invariants: git is called without a shell, and a ref becomes a commit before any
 ref and no path is ever read as an option, a command or another ref; nothing is written, not even git's index.
 """
 
-import difflib
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ml_platform.errors import PlatformError
+from ml_platform.wording import nearest
 
 What = Literal["added", "changed", "deleted"]
 GIT_SECONDS = 60
@@ -62,7 +62,7 @@ def resolve(repository: Path, ref: str) -> Revision:
         commit = ""
     if not commit:
         known = _git(repository, "for-each-ref", "--format=%(refname:short)").decode(errors="replace").split()
-        near = difflib.get_close_matches(ref, known, n=3, cutoff=0.4)
+        near = nearest(ref, {name: name for name in known})
         hint = f"did you mean {', '.join(near)}?" if near else "name a branch, a tag or a commit that is in this clone"
         raise GitRefused(f"git knows no commit {ref!r}", where="--base", next_step=hint)
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_platform.catalog.graph import ROWS, VALUES, ColumnRef, Edge, How, Lineage, Node
+from ml_platform.wording import printable
 
 Step = tuple[str, str | None]
 """A node and a column of it; None: the node as a whole."""
@@ -76,11 +77,6 @@ def keys_of(lineage: Lineage, node: str) -> list[ColumnRef]:
     """The columns that decide which rows a node has: joined, filtered or grouped by."""
     edges: Iterable[Edge] = lineage.sources(ColumnRef(node, ROWS))
     return [edge.source for edge in edges if edge.how == "key" and edge.source.column != ROWS]
-
-
-def printable(text: str) -> str:
-    """The text without characters that steer a terminal or break a document."""
-    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 def _onward(lineage: Lineage, step: Step, up: bool) -> Sequence[tuple[Step, How | None]]:

@@ -16,6 +16,7 @@ from ml_platform.cli import output
 from ml_platform.errors import PlatformError
 from ml_platform.settings import REPOSITORY, Settings
 from ml_platform.snowflake_account import SnowflakeAccount
+from ml_platform.wording import listed
 
 GIB = 1024**3
 DISK_NEEDED_GIB = 3
@@ -85,8 +86,7 @@ def packages(lock: Path) -> Finding:
         if installed != version:
             wrong.append(f"{name} {installed} (locked {version})")
     if wrong:
-        says = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        return Finding("packages", False, says, "rm -f .venv/.installed && make demo")
+        return Finding("packages", False, listed(wrong, 4), "rm -f .venv/.installed && make demo")
     return Finding("packages", True, f"{len(wanted)} as locked")
 
 

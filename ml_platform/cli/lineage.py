@@ -12,10 +12,11 @@ from ml_platform.catalog.champions import read_champions
 from ml_platform.catalog.graph import ColumnRef, Lineage, Node
 from ml_platform.catalog.names import UnknownName, find, path_of
 from ml_platform.catalog.table import Change, changes_since
-from ml_platform.catalog.walk import Branch, dot, keys_of, printable, tree
+from ml_platform.catalog.walk import Branch, dot, keys_of, tree
 from ml_platform.cli import output
 from ml_platform.clock import Clock
 from ml_platform.settings import Settings
+from ml_platform.wording import listed, printable
 
 SHOWN_LOST = 5
 
@@ -88,9 +89,6 @@ def read_states(settings: Settings, graph: Lineage) -> dict[str, State]:
 
     instance = open_instance(settings)
     assets = load_definitions().resolve_asset_graph()
-    checks: dict[AssetKey, list[Any]] = {}
-    for key in assets.asset_check_keys:
-        checks.setdefault(key.asset_key, []).append(key)
     keys = {AssetKey(node.asset): node.id for node in graph.nodes.values() if node.asset}
     ids = {key: id_ for key, id_ in keys.items() if key in assets.materializable_asset_keys}
     states = dict.fromkeys(ids.values(), State())
@@ -99,12 +97,15 @@ def read_states(settings: Settings, graph: Lineage) -> dict[str, State]:
         if event and event.asset_materialization:
             day = event.asset_materialization.partition or f"{datetime.fromtimestamp(event.timestamp, UTC):%Y-%m-%d}"
             states[ids[record.asset_entry.asset_key]] = State(made=day)
-    storage = instance.event_log_storage
-    for key, id_ in ids.items():
-        newest = storage.get_latest_asset_check_execution_by_key(checks.get(key, []))
-        failed = [check.name for check, run in newest.items() if run.status.value == "FAILED"]
-        passed = sum(run.status.value == "SUCCEEDED" for run in newest.values())
-        states[id_] = replace(states[id_], passed=passed, failed=tuple(sorted(failed)))
+    asked = [check for check in assets.asset_check_keys if check.asset_key in ids]
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(asked)
+    for check, run in sorted(newest.items(), key=lambda each: each[0].name):
+        state = states[ids[check.asset_key]]
+        if run.status.value == "FAILED":
+            state = replace(state, failed=(*state.failed, check.name))
+        elif run.status.value == "SUCCEEDED":
+            state = replace(state, passed=state.passed + 1)
+        states[ids[check.asset_key]] = state
     for reading in read_promises(settings, Clock(settings.home).today()):
         id_ = reading.promise.asset
         if id_ in states and (states[id_].promise is None or reading.state == "broken"):
@@ -192,8 +193,7 @@ def _show_footer(graph: Lineage, changes: list[Change]) -> None:
     said = f"{share.followed} of {share.columns} columns made by SQL are followed to their sources ({share.share:.1%})"
     console.print(f"[dim]{said}[/]")
     if lost := [_words(str(ref)) for ref in graph.suspected()]:
-        more = f" and {len(lost) - SHOWN_LOST} more" if len(lost) > SHOWN_LOST else ""
-        console.print(f"[red]not followed:[/] {', '.join(lost[:SHOWN_LOST])}{more}", soft_wrap=True)
+        console.print(f"[red]not followed:[/] {listed(lost, SHOWN_LOST)}", soft_wrap=True)
 
 
 def _as_json(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from ml_platform.catalog.champions import read_champions
@@ -26,7 +27,7 @@ def write_catalog(out: Path) -> None:
     today = Clock(settings.home).today()
     figures = Figures(
         distributions(store, FEATURE_TABLES),
-        _standings(settings, graph),
+        _standings(settings, graph, today),
         {name: drift(PartitionedTable(settings.lake / "drift", name)) for name in MODELS},
         {name: champion.importance for name, champion in champions.items()},
     )
@@ -36,7 +37,7 @@ def write_catalog(out: Path) -> None:
     output.console().print(f"[green]✓[/] {out}: {named}, {len(content) / 1000:,.0f} kB; open it in a browser")
 
 
-def _standings(settings: Settings, graph: Lineage) -> Mapping[str, Standing]:
+def _standings(settings: Settings, graph: Lineage, today: date) -> Mapping[str, Standing]:
     """The newest partition of what is published in the lake, and every promise as it stands."""
     from assets.slo import read_promises
 
@@ -47,7 +48,7 @@ def _standings(settings: Settings, graph: Lineage) -> Mapping[str, Standing]:
             table = PartitionedTable(settings.lake / folder, name)
             for newest in table.partitions()[-1:]:
                 found[node.id] = Standing(newest, table.require(newest).rows)
-    for reading in read_promises(settings, Clock(settings.home).today()):
+    for reading in read_promises(settings, today):
         id_ = reading.promise.asset
         before = found.get(id_, Standing(reading.newest.isoformat() if reading.newest else ""))
         lag = "nothing yet" if reading.lag_days is None else f"{reading.lag_days} of {reading.promise.within_days} days"

@@ -54,6 +54,12 @@ def note_loaded(session: "Session", lake: "UPath | Path", table: RawTable) -> Lo
     return found
 
 
+def newest_words(noted: Loaded | None) -> dict[str, str]:
+    """The newest days of a table, as its asset shows them."""
+    event = noted.event if noted else None
+    return {"newest_landing": str(noted.landed_on if noted else "none"), "newest_event": str(event or "none")}
+
+
 def read_loaded(lake: "UPath | Path", table: str) -> Loaded | None:
     """The newest note, None before the first load. Raises LoadedUnreadable, or UnknownTable for a name of no table."""
     path = _path(lake, table)

@@ -7,6 +7,7 @@ Snowflake's. Names are lower-case here whatever case the engine keeps. Relations
 of the deployment; one that is named with its database is not the platform's own, and has no prefix.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,6 +167,18 @@ def parquet_of(rows: "Path | pl.DataFrame") -> Iterator[Path]:
         path = Path(folder) / "rows.parquet"
         rows.write_parquet(path)
         yield path
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Where to write what is to appear at `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def quote(identifier: str) -> str:

@@ -6,7 +6,6 @@ opens the file without it (dbt in a subprocess) runs under `lock`. Sessions work
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from ml_platform.warehouse.base import (
     WarehouseBusy,
     WarehouseError,
     WarehouseFull,
+    appearing,
     declared,
     parquet_of,
     quote,
@@ -108,19 +108,13 @@ class DuckDBSession:
         return declared(answer, schema)
 
     def export(self, sql: str, path: Path, params: Mapping[str, object] | None = None) -> int:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
         rows = 0
-        try:
-            with _engine_errors(sql):
-                batches = self._connection.sql(sql, params=dict(params or {})).to_arrow_reader(EXPORT_BATCH_ROWS)
-                with pq.ParquetWriter(aside, batches.schema, compression="zstd") as writer:
-                    for batch in batches:
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with appearing(path) as aside, _engine_errors(sql):
+            batches = self._connection.sql(sql, params=dict(params or {})).to_arrow_reader(EXPORT_BATCH_ROWS)
+            with pq.ParquetWriter(aside, batches.schema, compression="zstd") as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
         return rows
 
     @contextmanager

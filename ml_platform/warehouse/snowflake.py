@@ -7,7 +7,6 @@ repeated here: it fails whole, and whoever asked for it asks again. Sessions wor
 """
 
 import json
-import os
 import random
 import time
 import uuid
@@ -26,7 +25,7 @@ from snowflake.connector.cursor import SnowflakeCursor
 from ml_platform.memory import give_back
 from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse import snowflake_arrow, snowflake_stage
-from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, declared, quote
+from ml_platform.warehouse.base import Arrival, Column, WarehouseError, WarehouseUnavailable, appearing, declared, quote
 from ml_platform.warehouse.snowflake_errors import engine_errors, key_errors
 from ml_platform.warehouse.snowflake_sql import name, short, translate
 
@@ -131,14 +130,8 @@ class SnowflakeSession:
 
     def export(self, sql: str, path: Path, params: Mapping[str, object] | None = None) -> int:
         text, bound = translate(sql, params or {}, self._prefix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            rows = self._repeated(lambda: self._export(text, bound, short(sql), aside))
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-        return rows
+        with appearing(path) as aside:
+            return self._repeated(lambda: self._export(text, bound, short(sql), aside))
 
     def _export(self, text: str, bound: Sequence[object], where: str, path: Path) -> int:
         rows = 0

@@ -34,10 +34,10 @@ from ml_platform.warehouse.base import Session, Warehouse, WarehouseError, quote
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests.landing.company import keep_elsewhere
 from ml_platform_tests.snowflake.fixtures import DATABASE
-from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator
+from ml_platform_tests.warehouse.fixtures import any_warehouse
 from resources import WarehouseResource
 
-__all__ = ["any_warehouse", "emulator"]
+__all__ = ["any_warehouse"]
 
 LAST = OPENING_DAY + timedelta(days=13)
 OVER = LAST + timedelta(days=1)

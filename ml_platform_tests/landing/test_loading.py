@@ -15,9 +15,9 @@ from ml_platform.warehouse.duckdb import DuckDBWarehouse
 from ml_platform_tests import processes
 from ml_platform_tests.landing.conftest import DAY, NOON, deliver, line, lines
 from ml_platform_tests.processes import SIGKILLED
-from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator
+from ml_platform_tests.warehouse.fixtures import any_warehouse
 
-__all__ = ["any_warehouse", "emulator"]
+__all__ = ["any_warehouse"]
 
 TABLE = RAW_TABLES["transactions"]
 NEXT_DAY = DAY + timedelta(days=1)

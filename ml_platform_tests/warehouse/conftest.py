@@ -1,5 +1,5 @@
 """Both engines, for every test of a warehouse."""
 
-from ml_platform_tests.warehouse.fixtures import any_warehouse, emulator, snowflake_warehouse
+from ml_platform_tests.warehouse.fixtures import any_warehouse, snowflake_warehouse
 
-__all__ = ["any_warehouse", "emulator", "snowflake_warehouse"]
+__all__ = ["any_warehouse", "snowflake_warehouse"]

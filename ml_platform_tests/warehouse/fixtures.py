@@ -11,12 +11,9 @@ import pytest
 from ml_platform.snowflake_account import SnowflakeAccount
 from ml_platform.warehouse.base import Warehouse
 from ml_platform.warehouse.duckdb import DuckDBWarehouse
-from ml_platform_tests.snowflake.fixtures import emulator
 
 if TYPE_CHECKING:  # imported when it is opened: processes that tests start import this module too
     from ml_platform.warehouse.snowflake import SnowflakeWarehouse
-
-__all__ = ["any_warehouse", "emulator", "snowflake_warehouse"]
 
 
 def on_snowflake(environ: Mapping[str, str], **other: Any) -> "SnowflakeWarehouse":
